@@ -1,0 +1,178 @@
+"""The command `zoo`: it starts in a blink and imports the rest on demand."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+import zoo
+from zoo import console, data, recipes
+from zoo.data import sources
+from zoo.errors import ZooError, unknown
+from zoo.training import options
+
+HELP = f"""\
+usage: zoo COMMAND [options]
+
+A Keras model zoo that keeps its word (version {zoo.__version__}).
+
+  zoo list                    the recipes, and what each claims
+  zoo train RECIPE [options]  run a recipe, as python -m zoo.recipes.RECIPE does
+  zoo data list               the data sets, and which are here
+  zoo data fetch NAME         get a data set now, whole
+  zoo data check NAME         where it is, whether it is whole, its digest
+  zoo data show NAME          a picture of it: labelled examples of each class
+  zoo doctor                  versions, devices, data, and what is missing
+  zoo --version
+
+zoo COMMAND --help tells more. Start with: zoo train fashion_mnist"""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command `zoo` with these arguments, by default the process's own."""
+    console.command_line(_run, sys.argv[1:] if argv is None else list(argv))
+
+
+def _run(argv: list[str]):
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(HELP)
+        return None
+    if argv[0] in ("-V", "--version"):
+        print(f"zoo {zoo.__version__}")
+        return None
+    if argv[0] == "train":
+        return _train(argv[1:])
+    for name, command in COMMANDS.items():
+        words = name.split()
+        if argv[: len(words)] == words:
+            return options.parse(command, argv[len(words) :], f"zoo {name}")()
+    given = " ".join(argv[:2] if argv[0] == "data" else argv[:1])
+    raise unknown("command", given, ["train", *COMMANDS])
+
+
+def _train(argv: list[str]):
+    if not argv or argv[0] in ("-h", "--help"):
+        print(f"usage: zoo train RECIPE [options]\n\n{_recipe_claims()}")
+        print("zoo train RECIPE --help lists a recipe's options.")
+        return None
+    recipes.module(argv[0]).main(argv[1:])
+    return None
+
+
+def _recipe_claims() -> str:
+    return "\n".join(f"{name}\n    {_claim(name)}\n" for name in recipes.names())
+
+
+def _claim(name: str) -> str:
+    return recipes.module(name).__doc__.strip()
+
+
+@dataclass(frozen=True)
+class List:
+    """List the recipes and their models, with what each claims."""
+
+    def __call__(self):
+        """Print the list."""
+        print(_recipe_claims())
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where a data set is kept, and where it comes from."""
+
+    name: Positional[str]
+    """fashion_mnist, mnist, cifar10, or another name of TensorFlow Datasets."""
+    data_dir: Path | None = None
+    """Where TensorFlow Datasets keeps data (default: ~/tensorflow_datasets)."""
+
+
+@dataclass(frozen=True)
+class DataList:
+    """List the data sets, and which of them are here."""
+
+    data_dir: Path | None = None
+    """Where TensorFlow Datasets keeps data (default: ~/tensorflow_datasets)."""
+
+    def __call__(self):
+        """Print the list."""
+        for name in sources.names():
+            path = data.folder(name, data_dir=self.data_dir)
+            print(f"{name:14} {path or f'not here; get it: zoo data fetch {name}'}")
+        print("Any other image-classification name of TensorFlow Datasets works too.")
+
+
+@dataclass(frozen=True)
+class DataFetch(Data):
+    """Get a data set now, whole."""
+
+    mirror: Path | None = None
+    """A folder that holds NAME/FILE for the official files (default: ZOO_MIRROR)."""
+    force: bool = False
+    """Prepare it again even if it is here, e.g. because a file is damaged."""
+
+    def __call__(self):
+        """Prepare the data set and print where it is."""
+        path = data.fetch(
+            self.name, data_dir=self.data_dir, mirror=self.mirror, force=self.force
+        )
+        print(f"{self.name} is in {path}")
+
+
+@dataclass(frozen=True)
+class DataCheck(Data):
+    """Say where a data set is, whether it is whole, and its digest."""
+
+    def __call__(self):
+        """Read the data set, compare its digest with the pinned one, print both."""
+        path = data.folder(self.name, data_dir=self.data_dir)
+        if path is None:
+            raise ZooError(f"{self.name} is not here: zoo data fetch {self.name}")
+        splits = data.load(self.name, data_dir=self.data_dir, validation=0)
+        pinned = self.name in sources.PINNED
+        print(f"{self.name} is in {path}")
+        print(f"images   {len(splits.train.y):,} training, {len(splits.test.y):,} test")
+        print(f"digest   SHA-256 {splits.digest}")
+        print(f"whole    {'yes' if pinned else 'readable; no digest is pinned for it'}")
+
+
+@dataclass(frozen=True)
+class DataShow(Data):
+    """Draw labelled examples of each class into a PNG file."""
+
+    mirror: Path | None = None
+    """A folder that holds NAME/FILE for the official files (default: ZOO_MIRROR)."""
+    output: Path | None = None
+    """The picture to write (default: NAME.png in the current folder)."""
+
+    def __call__(self):
+        """Draw the picture and print where it is."""
+        from zoo.data.figure import grid
+
+        splits = data.load(self.name, data_dir=self.data_dir, mirror=self.mirror)
+        output = self.output or Path(f"{self.name.replace('/', '_')}.png")
+        print(f"{splits}\nPicture: {grid(splits, output)}")
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Print versions, devices and data, and the command for what is missing."""
+
+    data_dir: Path | None = None
+    """Where TensorFlow Datasets keeps data (default: ~/tensorflow_datasets)."""
+
+    def __call__(self):
+        """Print what there is; exit with 1 if something needed is missing."""
+        from zoo import doctor
+
+        return doctor.examine(self.data_dir)
+
+
+COMMANDS = {
+    "list": List,
+    "doctor": Doctor,
+    "data list": DataList,
+    "data fetch": DataFetch,
+    "data check": DataCheck,
+    "data show": DataShow,
+}

@@ -1,0 +1,96 @@
+"""What reaches the terminal: a line a phase, a line an error, no start-up noise."""
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+
+from zoo.errors import ZooError
+
+INTERRUPTED = 130  # the shell's exit code for a process ended by Ctrl-C
+
+
+def say(text: str) -> None:
+    """Print one line of progress to standard error, at once."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def progress_bar(what: str, unit: str, total: int | None = None):
+    """Return a `tqdm` bar on standard error that vanishes when it is done.
+
+    It shows nothing where standard error is not a terminal.
+    """
+    from tqdm import tqdm
+
+    scale = unit == "B"
+    unit = unit if scale else f" {unit}"
+    return tqdm(
+        desc=what, unit=unit, total=total, unit_scale=scale, leave=False, disable=None
+    )
+
+
+@contextlib.contextmanager
+def _standard_error_held():
+    # TensorFlow's C++ code writes to file descriptor 2 itself, before any log
+    # level applies; only a redirected descriptor holds that back.
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(saved, held.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+@contextlib.contextmanager
+def absl_errors_only():
+    """Hold back the warnings that TensorFlow Datasets logs about its own code."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def import_keras():
+    """Import Keras and its backend without TensorFlow's start-up lines.
+
+    Set `TF_CPP_MIN_LOG_LEVEL` to 0 or 1 to see them.
+
+    Returns:
+        The module `keras`.
+    """
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") in ("0", "1"):
+        import keras
+
+        return keras
+    with _standard_error_held():
+        import keras
+
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()  # the drivers complain here
+    return keras
+
+
+def command_line(main, argv: list[str] | None = None) -> None:
+    """Run `main(argv)` as a program: one-line errors, an exit code, no traceback."""
+    try:
+        code = main(argv)
+    except (ZooError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,354 @@
+"""`load(name) -> Splits`: a whole image-classification set as arrays in memory."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from zoo.console import absl_errors_only, import_keras, progress_bar, say
+from zoo.data import sample, sources
+from zoo.errors import ZooError, number
+
+
+class Examples(NamedTuple):
+    """Images and their labels.
+
+    Attributes:
+        x: uint8 `(n, height, width, channels)`, 0 to 255.
+        y: int64 `(n,)`, indices into the class names.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set, cut for honest work: choose on validation, report test once.
+
+    Attributes:
+        name: its TFDS name.
+        train: what to learn from.
+        validation: cut from the official training examples; choices are made here.
+        test: the official test examples, whole.
+        class_names: one string per label.
+        source: where the data came from, as a sentence.
+        digest: SHA-256 of the decoded arrays, before validation was cut off.
+    """
+
+    name: str
+    train: Examples
+    validation: Examples
+    test: Examples
+    class_names: tuple[str, ...]
+    source: str
+    digest: str
+
+    def record(self) -> dict:
+        """Return what a run notes down of its data, as JSON has it."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "train": len(self.train.y),
+            "validation": len(self.validation.y),
+            "test": len(self.test.y),
+            "digest": self.digest,
+        }
+
+    def __str__(self):
+        return (
+            f"Data: {self.name}, {len(self.train.y):,} training, "
+            f"{len(self.validation.y):,} validation and {len(self.test.y):,} test images\n"
+            f"      from {self.source}"
+        )
+
+
+class _Whole(NamedTuple):
+    train: Examples
+    test: Examples
+    class_names: tuple[str, ...]
+
+
+def load(
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    mirror: str | Path | None = None,
+    limit: int | None = None,
+    validation: float = 0.1,
+    seed: int = 0,
+) -> Splits:
+    """Load an image-classification data set of TensorFlow Datasets into memory.
+
+    It is prepared on the first call, from the first source that has it, and checked
+    on every call: arrays whose SHA-256 is not the pinned one are never returned.
+    Fashion-MNIST falls back to a small sample that ships in the package, and says so.
+
+    Args:
+        name: `"fashion_mnist"`, `"mnist"`, `"cifar10"`, or any other TFDS name whose
+            examples are images of one size with one label.
+        data_dir: where TFDS keeps prepared data; default: `TFDS_DATA_DIR` or
+            `~/tensorflow_datasets`.
+        mirror: a folder with official files, as `MIRROR/mnist/train-images-idx3-ubyte.gz`;
+            default: the environment variable `ZOO_MIRROR`.
+        limit: keep only so many training examples, validation included, every class in
+            proportion. Test stays whole.
+        validation: the share of the training examples that is cut off for validation,
+            every class in proportion; at least 0 and below 1.
+        seed: decides which examples `limit` keeps and which validation gets.
+
+    Returns:
+        `Splits`.
+
+    Raises:
+        ZooError: (a `ValueError`) the name is unknown, the set is nowhere to be had, or
+            a file is truncated, corrupted or wrong. One line that says what to do.
+
+    Example:
+        >>> splits = load("fashion_mnist", limit=1000)  # doctest: +SKIP
+        >>> splits.train.x.shape, splits.train.x.dtype  # doctest: +SKIP
+        ((900, 28, 28, 1), dtype('uint8'))
+    """
+    number("validation", validation, least=0, below=1)
+    number("seed", seed, least=0)
+    whole, source = _load_whole(name, _data_dir(data_dir), _mirror_dir(mirror))
+    rng = np.random.default_rng(seed)
+    kept = np.arange(len(whole.train.y))
+    if limit is not None:
+        number("limit", limit, least=2 * len(whole.class_names))
+        kept = _stratified(whole.train.y, limit, rng)
+    labels = whole.train.y[kept]
+    held_out = _stratified(labels, round(validation * len(labels)), rng)
+    return Splits(
+        name=name,
+        train=_take(whole.train, np.delete(kept, held_out)),
+        validation=_take(whole.train, kept[held_out]),
+        test=whole.test,
+        class_names=whole.class_names,
+        source=source,
+        digest=digest(whole.train, whole.test),
+    )
+
+
+def digest(train: Examples, test: Examples) -> str:
+    """Return the SHA-256 over the bytes of train.x, train.y, test.x and test.y."""
+    sha = hashlib.sha256()
+    for array in (*train, *test):
+        sha.update(np.ascontiguousarray(array))
+    return sha.hexdigest()
+
+
+def fetch(
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    mirror: str | Path | None = None,
+    force: bool = False,
+) -> Path:
+    """Prepare a data set now, whole, and return the folder TFDS keeps it in.
+
+    Args:
+        name: as in `load`.
+        data_dir: as in `load`.
+        mirror: as in `load`.
+        force: prepare it again even if it is there, e.g. because a file is damaged.
+
+    Raises:
+        ZooError: as `load`; also when only the sample of Fashion-MNIST is to be had.
+    """
+    data_dir, mirror = _data_dir(data_dir), _mirror_dir(mirror)
+    try:
+        with absl_errors_only():
+            return _prepared(name, data_dir, mirror, force)[0]
+    except sources.Unavailable as why:
+        raise ZooError(f"{why}. {_ways(name)}") from None
+
+
+def folder(name: str, *, data_dir: str | Path | None = None) -> Path | None:
+    """Return the folder in which TFDS has the data set prepared; None if it has not."""
+    path = sources.final_folder(name, _data_dir(data_dir))
+    return path if sources.is_prepared(path) else None
+
+
+def _data_dir(data_dir) -> Path:
+    if data_dir is None:
+        from tensorflow_datasets.core import constants
+
+        data_dir = constants.DATA_DIR
+    return Path(data_dir).expanduser().absolute()
+
+
+def _mirror_dir(mirror) -> Path | None:
+    mirror = mirror or os.environ.get("ZOO_MIRROR")
+    if mirror is None or Path(mirror).expanduser().is_dir():
+        return mirror and Path(mirror).expanduser().absolute()
+    raise ZooError(
+        f"the mirror {mirror} is not a folder: name one that holds NAME/FILE."
+    )
+
+
+# --- reading -------------------------------------------------------------------------
+
+
+@absl_errors_only()
+def _load_whole(name, data_dir, mirror) -> tuple[_Whole, str]:
+    try:
+        path, origin = _prepared(name, data_dir, mirror)
+    except sources.Unavailable as why:
+        if name != "fashion_mnist":
+            raise ZooError(f"{why}. {_ways(name)}") from None
+        say(
+            f"WARNING: {why}. Using the sample that ships with zoo instead, "
+            f"{sample.DESCRIPTION}: its accuracy is NOT that of Fashion-MNIST. "
+            f"{_ways(name)}"
+        )
+        return _read_sample(), f"SAMPLE ({sample.DESCRIPTION}) that ships with zoo"
+    return _read_checked(name, path), f"TensorFlow Datasets in {path}{origin}"
+
+
+def _ways(name: str) -> str:
+    files = ", ".join(sources.official_files(name)) or "its official files"
+    ways = [
+        f"with a network: zoo data fetch {name}",
+        f"with the official files in DIR/{name}/ ({files}): --mirror DIR",
+    ]
+    if name == "fashion_mnist":
+        ways.append(f"on Debian or Ubuntu: apt-get install {sources.DEBIAN_PACKAGE}")
+    return f"To get the whole set, {'; or '.join(ways)}."
+
+
+def _prepared(name, data_dir, mirror, force=False) -> tuple[Path, str]:
+    path = sources.final_folder(name, data_dir)
+    if sources.is_prepared(path) and not force:
+        return path, ""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with sources.lock(data_dir):
+        if sources.is_prepared(path) and not force:  # by whom we waited for
+            return path, ""
+        with sources.preparing(name, data_dir, mirror) as (staged, origin):
+            _read_checked(name, staged)
+    return path, f", prepared {origin}"
+
+
+def _read_checked(name: str, path: Path) -> _Whole:
+    import_keras()  # TensorFlow, quietly
+    import tensorflow_datasets as tfds
+
+    cure = f"prepare it again with: zoo data fetch {name} --force"
+    try:
+        builder = tfds.builder_from_directory(path)
+    except Exception as error:
+        raise ZooError(f"{path} is damaged ({_one_line(error)}): {cure}") from None
+    names = builder.info.splits
+    test = "test" if "test" in names else "validation"
+    if "train" not in names or test not in names:
+        raise ZooError(
+            f"{name} has the splits {', '.join(names)}; zoo needs train, and test or "
+            "validation: choose another data set."
+        )
+    image, label = _features(name, builder)
+    whole = _Whole(
+        _read(builder, "train", image, label, cure),
+        _read(builder, test, image, label, cure),
+        tuple(builder.info.features[label].names),
+    )
+    if name in sources.PINNED:
+        _check(whole, sources.PINNED[name], path, cure)
+    return whole
+
+
+def _features(name, builder) -> tuple[str, str]:
+    import tensorflow_datasets as tfds
+
+    features = builder.info.features
+    image, label = builder.info.supervised_keys or ("image", "label")
+    if not (
+        {image, label} <= set(features)
+        and isinstance(features[image], tfds.features.Image)
+        and isinstance(features[label], tfds.features.ClassLabel)
+        and None not in features[image].shape
+        and features[image].np_dtype == np.uint8
+    ):
+        raise ZooError(
+            f"{name} is not a set of 8-bit images of one size with one label each, which "
+            f"is what zoo trains on: its features are {', '.join(features)}."
+        )
+    return image, label
+
+
+def _read(builder, split, image, label, cure) -> Examples:
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    from zoo.data.pipeline import options
+
+    decoders = tfds.decode.PartialDecoding([image, label])
+    records = builder.as_dataset(
+        split=split,
+        decoders=decoders,
+        shuffle_files=False,
+        read_config=tfds.ReadConfig(interleave_cycle_length=1),
+    )
+    size = builder.info.splits[split].num_examples
+    x = np.empty((size, *builder.info.features[image].shape), np.uint8)
+    y = np.empty(size, np.int64)
+    done = 0
+    try:
+        with progress_bar(f"Reading {split}", "images", size) as bar:
+            for batch in records.batch(500).prefetch(2).with_options(options()):
+                count = len(batch[label])
+                x[done : done + count] = batch[image]
+                y[done : done + count] = batch[label]
+                done += count
+                bar.update(count)
+        if done != size:
+            raise ValueError(f"{done} examples instead of {size}")
+    except (tf.errors.OpError, ValueError) as error:
+        files = ", ".join(str(path) for path in builder.data_path.glob(f"*-{split}.*"))
+        raise ZooError(f"{files} is damaged ({_one_line(error)}): {cure}") from None
+    return Examples(x, y)
+
+
+def _read_sample() -> _Whole:
+    try:
+        train, test = sample.load()
+    except Exception as error:
+        reason = f"{sample.PATH} is damaged ({_one_line(error)})"
+        raise ZooError(f"{reason}: reinstall keras-recipe-zoo") from None
+    whole = _Whole(Examples(*train), Examples(*test), sample.CLASS_NAMES)
+    _check(whole, sample.DIGEST, sample.PATH, "reinstall keras-recipe-zoo")
+    return whole
+
+
+def _check(whole: _Whole, expected: str, path: Path, cure: str) -> None:
+    found = digest(whole.train, whole.test)
+    if found != expected:
+        raise ZooError(
+            f"{path} does not hold the official data (SHA-256 {found[:12]} of the decoded "
+            f"arrays, expected {expected[:12]}): {cure}"
+        )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:160]
+
+
+# --- cutting -------------------------------------------------------------------------
+
+
+def _take(examples: Examples, index: np.ndarray) -> Examples:
+    return Examples(examples.x[index], examples.y[index])
+
+
+def _stratified(labels: np.ndarray, count: int, rng) -> np.ndarray:
+    """Return `count` positions in ascending order, every class in proportion."""
+    order = rng.permutation(len(labels))
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+    # The first `count` places take the same share of every class, within one example.
+    return np.sort(order[np.argsort(place[order], kind="stable")[:count]])

@@ -1,0 +1,180 @@
+"""Examples -> tf.data: every batch is a pure function of (seed, epoch, step).
+
+The arrays stay whole in memory; a step gathers its batch by index. That alone makes
+a training repeatable, and lets it go on from any step.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from zoo.data.datasets import Examples
+from zoo.errors import number, positive_integer
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+_MOST_STEPS_PER_EXECUTION = 32
+
+
+class Schedule(NamedTuple):
+    """How an epoch is cut into steps.
+
+    Attributes:
+        steps_per_epoch: the batches of an epoch; their sizes differ by one at most.
+        steps_per_execution: what `compile` takes: a divisor of `steps_per_epoch`.
+    """
+
+    steps_per_epoch: int
+    steps_per_execution: int
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes to training images; evaluation never sees them.
+
+    Attributes:
+        flip: mirror every second image, left to right.
+        shift: move each image by up to so many pixels each way; zeros come in.
+        erase: blank a square of so many pixels a side, at a random place of each image
+            (Zhong et al., "Random Erasing Data Augmentation", AAAI 2020, with a square
+            of zeros).
+    """
+
+    flip: bool = False
+    shift: int = 0
+    erase: int = 0
+
+    def __post_init__(self):
+        number("shift", self.shift, least=0)
+        number("erase", self.erase, least=0)
+
+
+NO_AUGMENTATION = Augmentation()
+
+
+def schedule(num_examples: int, batch_size: int) -> Schedule:
+    """Cut an epoch into steps of at most `batch_size` examples.
+
+    Running several steps in one call of TensorFlow is what makes small models fast,
+    and Keras wants whole executions: the number of steps is rounded up to a multiple
+    of 8 to 32, whichever adds the fewest, and the examples are spread evenly.
+
+    Example:
+        >>> schedule(54_000, 128)
+        Schedule(steps_per_epoch=424, steps_per_execution=8)
+    """
+    positive_integer("batch_size", batch_size)
+    steps = -(-num_examples // batch_size)
+    executions = range(min(8, steps), _MOST_STEPS_PER_EXECUTION + 1)
+    per_execution = min(executions, key=lambda k: (-(-steps // k) * k, -k))
+    return Schedule(-(-steps // per_execution) * per_execution, per_execution)
+
+
+def options() -> "tf.data.Options":
+    """Return the options that every pipeline of the zoo uses.
+
+    Autotuning is off: its thread sleeps for ever longer times, and the end of an epoch
+    waits for it (up to 5 s were measured; `benchmarks/pipeline.py` shows it).
+    """
+    import tensorflow as tf
+
+    result = tf.data.Options()
+    result.autotune.enabled = False
+    return result
+
+
+def training(
+    examples: Examples,
+    batch_size: int,
+    *,
+    seed: int,
+    augmentation: Augmentation = NO_AUGMENTATION,
+    first_step: int = 0,
+) -> "tf.data.Dataset":
+    """Return the endless stream of training batches.
+
+    Every epoch holds each example once, in an order of its own. Hand it to `fit` with
+    `steps_per_epoch=schedule(...).steps_per_epoch`.
+
+    Args:
+        examples: what to learn from.
+        batch_size: the largest number of examples in a batch.
+        seed: decides the orders and the augmentation.
+        augmentation: what is done to the images.
+        first_step: where to begin, counted from the start of the first epoch.
+
+    Returns:
+        A dataset of `(x, y)`: uint8 `(batch, height, width, channels)`, int64 `(batch,)`.
+    """
+    import tensorflow as tf
+
+    steps = schedule(len(examples.y), batch_size).steps_per_epoch
+    _check_fits(augmentation, examples.x.shape)
+    x, y = tf.constant(examples.x), tf.constant(examples.y)
+
+    def batch(global_step):
+        return _batch(x, y, seed, global_step, steps, augmentation)
+
+    numbers = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
+    return numbers.map(batch).prefetch(2).with_options(options())
+
+
+def evaluation(examples: Examples, batch_size: int = 500) -> "tf.data.Dataset":
+    """Return one pass over the examples, in order and as they are."""
+    import tensorflow as tf
+
+    batches = tf.data.Dataset.from_tensor_slices(tuple(examples)).batch(batch_size)
+    return batches.prefetch(2).with_options(options())
+
+
+def _batch(x, y, seed, global_step, steps, augmentation):
+    import tensorflow as tf
+
+    size = len(y)
+    epoch, step = global_step // steps, global_step % steps
+    positions = tf.range(step * size // steps, (step + 1) * size // steps)
+    index = tf.random.experimental.index_shuffle(positions, [seed, epoch], size - 1)
+    images = tf.gather(x, index)
+    if augmentation != NO_AUGMENTATION:
+        # One draw for all: a column for each decision.
+        shape = [tf.shape(index)[0], 5]
+        draws = tf.random.stateless_uniform(shape, [seed, global_step])
+        images = _augment(images, augmentation, draws)
+    return images, tf.gather(y, index)
+
+
+def _augment(images, augmentation, draws):
+    import tensorflow as tf
+
+    height, width = images.shape[1:3]
+    if augmentation.flip:
+        mirrored = draws[:, 0, None, None, None] < 0.5
+        images = tf.where(mirrored, tf.reverse(images, [2]), images)
+    if augmentation.shift:
+        most = augmentation.shift
+        offsets = tf.cast(draws[:, 1:3] * (2 * most + 1), tf.int32)
+        images = tf.pad(images, [[0, 0], [most, most], [most, most], [0, 0]])
+        rows = offsets[:, :1] + tf.range(height)
+        columns = offsets[:, 1:] + tf.range(width)
+        images = tf.gather(images, rows, axis=1, batch_dims=1)
+        images = tf.gather(images, columns, axis=2, batch_dims=1)
+    if augmentation.erase:
+        side = augmentation.erase
+        top = tf.cast(draws[:, 3:4] * (height - side + 1), tf.int32)
+        left = tf.cast(draws[:, 4:5] * (width - side + 1), tf.int32)
+        in_rows = _within(tf.range(height), top, side)[:, :, None, None]
+        in_columns = _within(tf.range(width), left, side)[:, None, :, None]
+        images = tf.where(in_rows & in_columns, tf.zeros((), images.dtype), images)
+    return images
+
+
+def _within(positions, start, side):
+    return (positions >= start) & (positions < start + side)
+
+
+def _check_fits(augmentation, shape):
+    smallest = min(shape[1:3])
+    number("shift", augmentation.shift, below=smallest)
+    number("erase", augmentation.erase, below=smallest)

@@ -1,0 +1,67 @@
+"""The one kind of error that a user can mend."""
+
+import difflib
+import math
+import numbers
+from collections.abc import Iterable
+
+
+class ZooError(ValueError):
+    """What was asked cannot be done; the message is one line that says what to do.
+
+    The command line prints the message alone; every other exception is a defect
+    of ours and keeps its traceback.
+    """
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> ZooError:
+    """Return the error for a `name` that is not among the `known` ones.
+
+    Args:
+        what: what the name stands for, e.g. `"recipe"` or `"activation"`.
+        name: what was passed.
+        known: the valid names.
+
+    Example:
+        >>> print(unknown("model", "cn", ["cnn", "mlp"]))
+        model must be one of cnn, mlp. Received: 'cn'. Did you mean 'cnn'?
+    """
+    known = list(known)
+    message = f"{what} must be one of {', '.join(known)}. Received: {name!r}."
+    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    return ZooError(message + (f" Did you mean {close[0]!r}?" if close else ""))
+
+
+def positive_integer(name: str, value: object) -> int:
+    """Return `value` as an int if it is a whole number above 0; raise otherwise."""
+    try:
+        whole = int(value)
+    except (TypeError, ValueError, OverflowError):
+        whole = 0
+    if whole < 1 or whole != value or isinstance(value, bool):
+        raise ZooError(f"{name} must be a positive integer. Received: {name}={value!r}")
+    return whole
+
+
+def number(name: str, value: object, *, above=None, least=None, below=None) -> float:
+    """Return `value` if it is a finite number in range; raise otherwise.
+
+    Args:
+        name: of the argument, for the message.
+        value: what was passed.
+        above: it must be greater than this.
+        least: it must be this or greater.
+        below: it must be less than this.
+    """
+    bounds = {"above": above, "at least": least, "below": below}
+    wanted = " and ".join(f"{k} {v}" for k, v in bounds.items() if v is not None)
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, numbers.Real)
+        or not math.isfinite(value)
+        or (above is not None and not value > above)
+        or (least is not None and not value >= least)
+        or (below is not None and not value < below)
+    ):
+        raise ZooError(f"{name} must be {wanted}. Received: {name}={value!r}")
+    return value

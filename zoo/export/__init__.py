@@ -1,0 +1,5 @@
+"""From a trained model to a SavedModel that was reloaded and compared."""
+
+from zoo.export.saved_model import saved_model
+
+__all__ = ["saved_model"]

@@ -1,0 +1,39 @@
+"""Files and folders that are written whole or not at all."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from zoo.errors import ZooError
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write to, which takes the place of `path` if all goes well.
+
+    It keeps the suffix of `path`, which some writers go by.
+    """
+    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield beside
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def writable(path: Path, option: str) -> Path:
+    """Create a folder and return it; raise a `ZooError` if it cannot be written.
+
+    Called before a long job starts, so that its result has a place to go.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        raise ZooError(
+            f"cannot write in {path} ({error.strerror}): choose another folder with "
+            f"{option}."
+        ) from None

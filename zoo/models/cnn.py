@@ -1,0 +1,91 @@
+"""The small convolutional network."""
+
+import keras
+from keras import layers
+
+from zoo.errors import ZooError, number, unknown
+from zoo.layers import get_activation
+from zoo.models import ends
+
+
+def small_cnn(
+    input_shape=(28, 28, 1),
+    filters=(24, 48, 96),
+    activation="relu",
+    dropout=0.0,
+    mean=127.5,
+    std=127.5,
+    include_top=True,
+    pooling=None,
+    classes=10,
+    classifier_activation="softmax",
+    name="small_cnn",
+):
+    """Build a small convolutional network that takes raw images.
+
+    Each block is a 3x3 convolution, 2x2 max-pooling, batch normalization and the
+    activation, in this order: pooling first makes the two after it four times cheaper.
+
+    Args:
+        input_shape: `(height, width, channels)` of the images.
+        filters: the number of filters of each block, first to last.
+        activation: of the blocks, by name or as a callable.
+        dropout: the share of features that is dropped before the classifier.
+        mean: subtracted from each pixel (0 to 255) inside the model.
+        std: what the difference is divided by.
+        include_top: whether the classifier is included.
+        pooling: without top, what becomes of the last feature maps: `None` leaves them
+            as they are, `"avg"` and `"max"` pool them to a vector. The classifier always
+            sees all of them, flattened.
+        classes: number of classes, with `include_top`.
+        classifier_activation: of the last layer; `None` returns logits.
+        name: of the model.
+
+    Input shape:
+        uint8 `(batch, height, width, channels)`, 0 to 255.
+
+    Output shape:
+        float `(batch, classes)`; without top `(batch, h, w, filters[-1])`, or
+        `(batch, filters[-1])` with `pooling`.
+
+    Returns:
+        A plain functional `keras.Model`, not compiled.
+
+    Raises:
+        ZooError: (a `ValueError`) names the argument, the value and the cure.
+
+    Example:
+        >>> small_cnn(filters=(8, 16)).output_shape
+        (None, 10)
+
+    Reference:
+        Ioffe and Szegedy, "Batch Normalization", ICML 2015.
+    """
+    activation = get_activation("activation", activation)
+    dropout = number("dropout", dropout, least=0, below=1)
+    filters = ends.widths("filters", filters)
+    if pooling is not None and pooling not in ends.POOLINGS:
+        raise unknown("pooling", pooling, ["None", *ends.POOLINGS])
+    inputs, x = ends.images(input_shape, mean, std)
+    if min(inputs.shape[1:3]) < 2 ** len(filters):
+        raise ZooError(
+            f"images of {inputs.shape[1]}x{inputs.shape[2]} are too small for "
+            f"{len(filters)} poolings: input_shape must be at least "
+            f"{2 ** len(filters)}x{2 ** len(filters)}, or filters shorter. "
+            f"Received: input_shape={tuple(input_shape)}, filters={filters}"
+        )
+    for index, count in enumerate(filters, start=1):
+        x = layers.Conv2D(
+            count, 3, padding="same", use_bias=False, name=f"conv_{index}"
+        )(x)
+        x = layers.MaxPooling2D(name=f"pool_{index}")(x)
+        x = layers.BatchNormalization(momentum=0.9, name=f"norm_{index}")(x)
+        x = layers.Activation(activation, name=f"activation_{index}")(x)
+    if include_top:
+        x = layers.Flatten(name="flatten")(x)
+        if dropout:
+            x = layers.Dropout(dropout, name="dropout")(x)
+        x = ends.probabilities(x, layers.Dense, classes, classifier_activation)
+    elif pooling:
+        x = ends.POOLINGS[pooling](name="pooling")(x)
+    return keras.Model(inputs, x, name=name)

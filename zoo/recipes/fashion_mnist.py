@@ -1,0 +1,178 @@
+"""Fashion-MNIST: 60,000 pictures of clothes in 10 classes, to a tested SavedModel.
+
+python -m zoo.recipes.fashion_mnist --model cnn|mlp|my-dense|tiny
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from zoo import console, data, export
+from zoo.data import pipeline
+from zoo.errors import number, positive_integer
+from zoo.files import writable
+from zoo.training import options
+from zoo.training.run import Run
+
+NAME = "fashion_mnist"
+PIXELS = {"mean": 72.94, "std": 90.02}  # over all training pixels, 0 to 255
+
+
+@dataclass(frozen=True)
+class Config:
+    """The options of a run."""
+
+    model: Literal["cnn", "mlp", "my-dense", "tiny"]
+    """Which network; the defaults below are this one's."""
+    widths: tuple[int, ...]
+    """Filters of each block (cnn, tiny) or units of each hidden layer (mlp, my-dense)."""
+    epochs: int
+    """How often to go through the training images."""
+    learning_rate: float
+    """Its peak: it rises for a quarter of the training, then falls to zero."""
+    batch_size: int = 128
+    """The largest number of images in a step."""
+    weight_decay: float = 0.02
+    """Of the kernels, as a share of the learning rate (AdamW)."""
+    dropout: float = 0.0
+    """The share of features that is dropped in training."""
+    flip: bool = False
+    """Mirror every second training image, at random."""
+    shift: int = 0
+    """Move each training image by up to so many pixels."""
+    erase: int = 0
+    """Blank a random square of so many pixels a side in each training image."""
+    seed: int = 0
+    """Decides everything random: the same seed gives the same result."""
+    limit: int | None = None
+    """Train on so many images only, validation included. Test stays whole."""
+    summary: bool = False
+    """Print the layers of the model."""
+    data_dir: Path | None = None
+    """Where TensorFlow Datasets keeps data (default: ~/tensorflow_datasets)."""
+    mirror: Path | None = None
+    """A folder that holds fashion_mnist/train-images-idx3-ubyte.gz and so on."""
+    runs_dir: Path = Path("runs")
+    """Where the record of the run goes."""
+    saved_models_dir: Path = Path("saved_models")
+    """Where the SavedModel goes."""
+
+    def __post_init__(self):
+        positive_integer("epochs", self.epochs)
+        positive_integer("batch_size", self.batch_size)
+        number("learning_rate", self.learning_rate, above=0)
+        number("weight_decay", self.weight_decay, least=0)
+        number("seed", self.seed, least=0, below=2**31)
+
+
+PRESETS = {
+    "cnn": Config("cnn", widths=(24, 48, 96), epochs=5, learning_rate=0.005),
+    "mlp": Config("mlp", widths=(256, 128), epochs=10, learning_rate=0.002),
+    "my-dense": Config("my-dense", widths=(256, 128), epochs=10, learning_rate=0.002),
+    "tiny": Config("tiny", widths=(10, 18, 24), epochs=6, learning_rate=0.01),
+}
+
+
+def build(config: Config, num_train: int = 54_000):
+    """Return the compiled model, its learning rate laid out for `num_train` images."""
+    import keras
+
+    import zoo
+
+    if config.model in ("cnn", "tiny"):
+        model = zoo.small_cnn(
+            filters=config.widths, dropout=config.dropout, name=config.model, **PIXELS
+        )
+    else:
+        model = zoo.mlp(
+            hidden_units=config.widths,
+            dropout=config.dropout,
+            layer=zoo.MyDenseLayer if config.model == "my-dense" else None,
+            name=config.model.replace("-", "_"),
+            **PIXELS,
+        )
+    schedule = pipeline.schedule(num_train, config.batch_size)
+    steps = config.epochs * schedule.steps_per_epoch
+    rising = max(1, steps // 4)
+    one_cycle = keras.optimizers.schedules.CosineDecay(
+        config.learning_rate / 10,
+        decay_steps=max(1, steps - rising),
+        warmup_target=config.learning_rate,
+        warmup_steps=rising,
+    )
+    optimizer = keras.optimizers.AdamW(one_cycle, weight_decay=config.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    model.compile(
+        optimizer,
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        steps_per_execution=schedule.steps_per_execution,
+    )
+    return model
+
+
+def main(argv: list[str] | None = None) -> dict:
+    """Train, evaluate, export; return what `metrics.json` holds."""
+    config = options.parse_recipe(NAME, PRESETS, argv, __doc__)
+    served = config.saved_models_dir / f"{NAME}_{config.model}"
+    writable(served, "--saved-models-dir")
+    keras = console.import_keras()
+    keras.utils.set_random_seed(config.seed)
+
+    splits = data.load(
+        NAME,
+        data_dir=config.data_dir,
+        mirror=config.mirror,
+        limit=config.limit,
+        seed=config.seed,
+    )
+    print(splits, flush=True)
+    num_train = len(splits.train.y)
+    steps, _ = pipeline.schedule(num_train, config.batch_size)
+    batches = pipeline.training(
+        splits.train,
+        config.batch_size,
+        seed=config.seed,
+        augmentation=pipeline.Augmentation(config.flip, config.shift, config.erase),
+    )
+    validation = pipeline.evaluation(splits.validation)
+
+    model = build(config, num_train)
+    if config.summary:
+        model.summary()
+    run = Run(config.runs_dir, NAME, config)
+    metrics = {
+        "recipe": NAME,
+        "model": config.model,
+        "seed": config.seed,
+        "parameters": model.count_params(),
+        "data": splits.record(),
+        "command": options.command(NAME, PRESETS, config),
+    }
+    print(
+        f"Model: {config.model}, {model.count_params():,} parameters\n"
+        f"Training: {config.epochs} epochs of {steps} steps, recorded in {run.path}",
+        flush=True,
+    )
+    with run.training(model, metrics, num_train):
+        model.fit(
+            batches,
+            steps_per_epoch=steps,
+            epochs=config.epochs,
+            validation_data=validation,
+            callbacks=run.callbacks(),
+        )
+
+    model.load_weights(run.model)  # of the epoch that was best on validation
+    _, metrics["validation_accuracy"] = model.evaluate(validation, verbose=0)
+    metrics["test_loss"], metrics["test_accuracy"] = model.evaluate(
+        pipeline.evaluation(splits.test), verbose=0
+    )
+    metrics["saved_model"] = export.saved_model(model, served, splits.test.x[:256])
+    run.finish(metrics)
+    return metrics
+
+
+if __name__ == "__main__":
+    console.command_line(main)

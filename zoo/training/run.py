@@ -1,0 +1,208 @@
+"""One run's directory and its record."""
+
+import contextlib
+import csv
+import dataclasses
+import json
+import math
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import zoo
+from zoo.console import say
+from zoo.errors import ZooError
+from zoo.files import replacing, writable
+
+
+class Run:
+    """A directory `RUNS/RECIPE/TIME-seedK/` that holds all there is to know of a run.
+
+    Attributes:
+        path: the directory.
+        model: where its model is, or will be.
+
+    Files:
+        config.json: the options, all of them.
+        environment.json: versions, processor, devices, git commit where there is one.
+        history.csv: a row per finished epoch.
+        metrics.json: the results; written last.
+        model.keras: the weights of the best epoch on validation so far.
+        tensorboard/: logs for TensorBoard.
+    """
+
+    def __init__(self, runs_dir: str | Path, recipe: str, config):
+        """Create the directory and record the options and the environment.
+
+        Raises:
+            ZooError: the directory cannot be written.
+        """
+        parent = writable(Path(runs_dir) / recipe, "--runs-dir")
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        self.path = _new_directory(parent, f"{stamp}-seed{config.seed}")
+        self.model = self.path / "model.keras"
+        self.write("config.json", dataclasses.asdict(config))
+        self.write("environment.json", environment())
+
+    def write(self, name: str, content: dict) -> None:
+        """Write a JSON file, whole or not at all; what is not finite becomes null."""
+        text = json.dumps(_finite(content), indent=2, default=str)
+        with replacing(self.path / name) as path:
+            path.write_text(text + "\n", encoding="utf8")
+
+    def callbacks(self) -> list:
+        """Return the Keras callbacks that keep the record while `fit` runs."""
+        import keras
+
+        from zoo.callbacks import KeepBest
+
+        return [
+            KeepBest(self.model),
+            keras.callbacks.CSVLogger(self.path / "history.csv"),
+            keras.callbacks.TensorBoard(self.path / "tensorboard", write_graph=False),
+            keras.callbacks.TerminateOnNaN(),
+        ]
+
+    @contextlib.contextmanager
+    def training(self, model, metrics: dict, num_train: int) -> Iterator[None]:
+        """Time the block, and keep what is there when it is interrupted or diverges.
+
+        Args:
+            model: what the block trains.
+            metrics: gets `status`, `epochs`, `train_seconds` and `images_per_second`;
+                written at once if the training did not complete.
+            num_train: the training images of an epoch.
+
+        Raises:
+            KeyboardInterrupt: the training was interrupted; it is recorded.
+            ZooError: the loss became infinite or NaN; it is recorded.
+        """
+        metrics["status"] = "complete"
+        began = time.perf_counter()
+        try:
+            yield
+        except KeyboardInterrupt:
+            metrics["status"] = "interrupted"
+        seconds = time.perf_counter() - began
+        history = self.history()
+        metrics["epochs"] = len(history)
+        metrics["train_seconds"] = round(seconds, 3)
+        metrics["images_per_second"] = round(len(history) * num_train / seconds)
+        if history and not math.isfinite(history[-1]["loss"]):
+            metrics["status"] = "diverged"
+        if metrics["status"] == "complete":
+            return
+        if not self.model.exists() and metrics["status"] == "interrupted":
+            with replacing(self.model) as path:
+                model.save(path)
+        metrics["validation_accuracy"] = max(
+            (epoch["val_accuracy"] for epoch in history), default=None
+        )
+        metrics |= dict.fromkeys(("test_accuracy", "test_loss", "saved_model"))
+        self.write("metrics.json", metrics)
+        if metrics["status"] == "diverged":
+            raise ZooError(
+                f"the loss became infinite or NaN in epoch {len(history)}: try again with "
+                f"a lower --learning-rate. What there is of the run is in {self.path}"
+            )
+        say(
+            f"\nInterrupted after {len(history)} epochs; the best weights: {self.model}"
+        )
+        raise KeyboardInterrupt
+
+    def finish(self, metrics: dict) -> None:
+        """Write `metrics.json` and print the result, and where everything lies."""
+        self.write("metrics.json", metrics)
+        data = metrics["data"]
+        print(
+            f"\nvalidation accuracy  {metrics['validation_accuracy']:7.2%}"
+            f"   ({data['validation']:,} images)\n"
+            f"test accuracy        {metrics['test_accuracy']:7.2%}"
+            f"   ({data['test']:,} images)\n"
+            f"training             {metrics['train_seconds']:6.1f} s"
+            f"   ({metrics['images_per_second']:,} images a second)\n\n"
+            f"Record       {self.path}\n"
+            f"SavedModel   {metrics['saved_model']} (reloaded: the same answers)\n"
+            f"Curves       tensorboard --logdir {self.path / 'tensorboard'}\n"
+            f"Run again    {metrics['command']}",
+            flush=True,
+        )
+
+    def history(self) -> list[dict[str, float]]:
+        """Return the finished epochs, a dict of numbers each."""
+        path = self.path / "history.csv"
+        if not path.exists():
+            return []
+        with path.open(newline="", encoding="utf8") as file:
+            rows = list(csv.DictReader(file))
+        return [{key: float(value) for key, value in row.items()} for row in rows]
+
+
+def environment() -> dict:
+    """Return what a result depends on besides the options: versions and machine."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    return {
+        "zoo": zoo.__version__,
+        "python": platform.python_version(),
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "cpu": _cpu(),
+        "cpu_count": os.cpu_count(),
+        "devices": [device.name for device in tf.config.list_physical_devices()],
+        "git_commit": _git_commit(),
+    }
+
+
+def _new_directory(parent: Path, name: str) -> Path:
+    number = 1
+    while True:
+        path = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir()
+        except FileExistsError:  # another run of the same second
+            number += 1
+        else:
+            return path
+
+
+def _finite(value):
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _cpu() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the checkout that zoo runs from, `-dirty` if it differs."""
+    here = Path(zoo.__file__).parent
+
+    def git(*words):
+        command = ["git", "-C", str(here), *words]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True
+        ).stdout
+
+    try:
+        git("ls-files", "--error-unmatch", "__init__.py")  # ours, not one around it
+        return git(
+            "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"
+        ).strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
