@@ -84,7 +84,7 @@ class Data:
     name: Positional[str]
     """fashion_mnist, mnist, cifar10, or another name of TensorFlow Datasets."""
     data_dir: Path | None = None
-    """Where TensorFlow Datasets keeps data (default: ~/tensorflow_datasets)."""
+    """Where TensorFlow Datasets keeps data; None is ~/tensorflow_datasets."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class DataList:
     """List the data sets, and which of them are here."""
 
     data_dir: Path | None = None
-    """Where TensorFlow Datasets keeps data (default: ~/tensorflow_datasets)."""
+    """Where TensorFlow Datasets keeps data; None is ~/tensorflow_datasets."""
 
     def __call__(self):
         """Print the list."""
@@ -107,7 +107,7 @@ class DataFetch(Data):
     """Get a data set now, whole."""
 
     mirror: Path | None = None
-    """A folder that holds NAME/FILE for the official files (default: ZOO_MIRROR)."""
+    """A folder that holds NAME/FILE for the official files; None is $ZOO_MIRROR."""
     force: bool = False
     """Prepare it again even if it is here, e.g. because a file is damaged."""
 
@@ -141,9 +141,9 @@ class DataShow(Data):
     """Draw labelled examples of each class into a PNG file."""
 
     mirror: Path | None = None
-    """A folder that holds NAME/FILE for the official files (default: ZOO_MIRROR)."""
+    """A folder that holds NAME/FILE for the official files; None is $ZOO_MIRROR."""
     output: Path | None = None
-    """The picture to write (default: NAME.png in the current folder)."""
+    """The picture to write; None is NAME.png."""
 
     def __call__(self):
         """Draw the picture and print where it is."""
@@ -159,7 +159,7 @@ class Doctor:
     """Print versions, devices and data, and the command for what is missing."""
 
     data_dir: Path | None = None
-    """Where TensorFlow Datasets keeps data (default: ~/tensorflow_datasets)."""
+    """Where TensorFlow Datasets keeps data; None is ~/tensorflow_datasets."""
 
     def __call__(self):
         """Print what there is; exit with 1 if something needed is missing."""

@@ -12,8 +12,8 @@ def get_activation(name, value):
         return keras.activations.get(value)
     except (ValueError, TypeError):
         raise ZooError(
-            f"{name} must be a Keras activation, by name or as a callable, e.g. 'relu', "
-            f"'tanh' or 'sigmoid'. Received: {name}={value!r}"
+            f"{name} must be a Keras activation, by name or as a callable, such as "
+            f"'relu', 'tanh' or 'sigmoid'. Received: {name}={value!r}"
         ) from None
 
 

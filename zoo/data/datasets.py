@@ -61,8 +61,8 @@ class Splits:
     def __str__(self):
         return (
             f"Data: {self.name}, {len(self.train.y):,} training, "
-            f"{len(self.validation.y):,} validation and {len(self.test.y):,} test images\n"
-            f"      from {self.source}"
+            f"{len(self.validation.y):,} validation and {len(self.test.y):,} test images"
+            f"\n      from {self.source}"
         )
 
 
@@ -92,8 +92,9 @@ def load(
             examples are images of one size with one label.
         data_dir: where TFDS keeps prepared data; default: `TFDS_DATA_DIR` or
             `~/tensorflow_datasets`.
-        mirror: a folder with official files, as `MIRROR/mnist/train-images-idx3-ubyte.gz`;
-            default: the environment variable `ZOO_MIRROR`.
+        mirror: a folder with the official files in `MIRROR/NAME/`, for example
+            `MIRROR/mnist/train-images-idx3-ubyte.gz`; default: the environment variable
+            `ZOO_MIRROR`.
         limit: keep only so many training examples, validation included, every class in
             proportion. Test stays whole.
         validation: the share of the training examples that is cut off for validation,
@@ -273,8 +274,8 @@ def _features(name, builder) -> tuple[str, str]:
         and features[image].np_dtype == np.uint8
     ):
         raise ZooError(
-            f"{name} is not a set of 8-bit images of one size with one label each, which "
-            f"is what zoo trains on: its features are {', '.join(features)}."
+            f"{name} is not a set of 8-bit images of one size with one label each, as "
+            f"zoo needs it: its features are {', '.join(features)}."
         )
     return image, label
 
@@ -327,8 +328,8 @@ def _check(whole: _Whole, expected: str, path: Path, cure: str) -> None:
     found = digest(whole.train, whole.test)
     if found != expected:
         raise ZooError(
-            f"{path} does not hold the official data (SHA-256 {found[:12]} of the decoded "
-            f"arrays, expected {expected[:12]}): {cure}"
+            f"{path} does not hold the official data (the decoded arrays have SHA-256 "
+            f"{found[:12]}, expected {expected[:12]}): {cure}"
         )
 
 

@@ -26,7 +26,8 @@ def grid(splits: Splits, path: Path) -> Path:
     path = path if path.suffix else path.with_suffix(".png")
     names = splits.class_names[:MOST_CLASSES]
     x, y = splits.train
-    figure = Figure(figsize=(COLUMNS * 0.7 + 2, len(names) * 0.7 + 0.8), dpi=120)
+    figure_height = len(names) * 0.7 + 0.8  # inches
+    figure = Figure(figsize=(COLUMNS * 0.7 + 2, figure_height), dpi=120)
     axes = figure.subplots(len(names), COLUMNS, squeeze=False)
     for label, (row, name) in enumerate(zip(axes, names, strict=True)):
         for axis in row:
@@ -43,9 +44,8 @@ def grid(splits: Splits, path: Path) -> Path:
         f"{channels} channel{'s' if channels > 1 else ''}",
         fontsize=11,
     )
-    figure.subplots_adjust(
-        0.22, 0.02, 0.99, 1 - 0.5 / (len(names) * 0.7 + 0.8), 0.05, 0.05
-    )
+    top = 1 - 0.5 / figure_height
+    figure.subplots_adjust(0.22, 0.02, 0.99, top, wspace=0.05, hspace=0.05)
     with replacing(path) as beside:
         figure.savefig(beside)
     return path

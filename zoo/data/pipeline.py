@@ -106,7 +106,8 @@ def training(
         first_step: where to begin, counted from the start of the first epoch.
 
     Returns:
-        A dataset of `(x, y)`: uint8 `(batch, height, width, channels)`, int64 `(batch,)`.
+        A dataset of `(x, y)`: uint8 `(batch, height, width, channels)` and int64
+        `(batch,)`.
     """
     import tensorflow as tf
 

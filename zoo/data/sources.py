@@ -100,8 +100,8 @@ def _builder(name: str, data_dir: Path):
     )
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise ZooError(
-        f"unknown data set {name!r}: it must be {', '.join(names())} or another name of "
-        f"TensorFlow Datasets.{hint}"
+        f"unknown data set {name!r}: it must be {', '.join(names())} or another name "
+        f"of TensorFlow Datasets.{hint}"
     )
 
 
@@ -240,8 +240,15 @@ def _apt_download(folder: Path) -> None:
         "-o",
         f"Dir::Cache={folder}/cache",
     ]
-    apt += ["-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=10"]
-    apt += ["-o", "Acquire::https::Timeout=10", "-o", "APT::Sandbox::User="]
+    for setting in (
+        f"Dir::State::Lists={folder}/lists",
+        f"Dir::Cache={folder}/cache",
+        "Acquire::Retries=0",
+        "Acquire::http::Timeout=10",
+        "Acquire::https::Timeout=10",
+        "APT::Sandbox::User=",
+    ):
+        apt += ["-o", setting]
     try:
         for command in ([*apt, "update"], [*apt, "download", DEBIAN_PACKAGE]):
             _run(command, folder)
@@ -297,12 +304,11 @@ def _content_digest(path: Path) -> str:
         with gzip.open(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     with tarfile.open(path) as archive:
-        lines = [
-            f"{Path(member.name).name} "
-            f"{hashlib.file_digest(archive.extractfile(member), 'sha256').hexdigest()}\n"
-            for member in archive
-            if member.name.endswith(".bin")
-        ]
+        lines = []
+        for member in archive:
+            if member.name.endswith(".bin"):
+                sha = hashlib.file_digest(archive.extractfile(member), "sha256")
+                lines.append(f"{Path(member.name).name} {sha.hexdigest()}\n")
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
 
@@ -379,8 +385,8 @@ def _build(builder, folder: Path, staging: Path, online: bool) -> None:
         if error.errno != errno.ENOSPC:
             raise
         raise ZooError(
-            f"no space left in {staging.parent} to prepare {builder.name}: free some or "
-            "choose another folder with --data-dir."
+            f"no space left in {staging.parent} to prepare {builder.name}: free some "
+            "or choose another folder with --data-dir."
         ) from None
     finally:
         tfds.enable_progress_bar()

@@ -35,8 +35,8 @@ def small_cnn(
         std: what the difference is divided by.
         include_top: whether the classifier is included.
         pooling: without top, what becomes of the last feature maps: `None` leaves them
-            as they are, `"avg"` and `"max"` pool them to a vector. The classifier always
-            sees all of them, flattened.
+            as they are, `"avg"` and `"max"` pool them to a vector. The classifier sees
+            all of them, flattened.
         classes: number of classes, with `include_top`.
         classifier_activation: of the last layer; `None` returns logits.
         name: of the model.

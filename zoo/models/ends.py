@@ -51,7 +51,7 @@ def probabilities(x, layer, classes, classifier_activation):
 
 
 def widths(name, values):
-    """Return a tuple of positive integers, or raise an error that names the argument."""
+    """Return a tuple of positive integers, or raise an error naming the argument."""
     try:
         values = tuple(values)
     except TypeError:

@@ -3,7 +3,6 @@
 python -m zoo.recipes.fashion_mnist --model cnn|mlp|my-dense|tiny
 """
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,7 +25,7 @@ class Config:
     model: Literal["cnn", "mlp", "my-dense", "tiny"]
     """Which network; the defaults below are this one's."""
     widths: tuple[int, ...]
-    """Filters of each block (cnn, tiny) or units of each hidden layer (mlp, my-dense)."""
+    """Filters of each block (cnn, tiny), or units of each hidden layer."""
     epochs: int
     """How often to go through the training images."""
     learning_rate: float
@@ -50,7 +49,7 @@ class Config:
     summary: bool = False
     """Print the layers of the model."""
     data_dir: Path | None = None
-    """Where TensorFlow Datasets keeps data (default: ~/tensorflow_datasets)."""
+    """Where TensorFlow Datasets keeps data; None is ~/tensorflow_datasets."""
     mirror: Path | None = None
     """A folder that holds fashion_mnist/train-images-idx3-ubyte.gz and so on."""
     runs_dir: Path = Path("runs")

@@ -105,12 +105,10 @@ class Run:
         self.write("metrics.json", metrics)
         if metrics["status"] == "diverged":
             raise ZooError(
-                f"the loss became infinite or NaN in epoch {len(history)}: try again with "
-                f"a lower --learning-rate. What there is of the run is in {self.path}"
+                f"the loss became infinite or NaN in epoch {len(history)}: try again "
+                f"with a lower --learning-rate. What there is of it is in {self.path}"
             )
-        say(
-            f"\nInterrupted after {len(history)} epochs; the best weights: {self.model}"
-        )
+        say(f"\nInterrupted after {len(history)} epochs. Best so far: {self.model}")
         raise KeyboardInterrupt
 
     def finish(self, metrics: dict) -> None:
