@@ -61,8 +61,8 @@ class Splits:
     def __str__(self):
         return (
             f"Data: {self.name}, {len(self.train.y):,} training, "
-            f"{len(self.validation.y):,} validation and {len(self.test.y):,} test images"
-            f"\n      from {self.source}"
+            f"{len(self.validation.y):,} validation, {len(self.test.y):,} test images\n"
+            f"      from {self.source}"
         )
 
 

@@ -382,7 +382,7 @@ def _build(builder, folder: Path, staging: Path, online: bool) -> None:
         with _progress(builder), contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare(download_dir=staging / "downloads")
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno != errno.ENOSPC and "disk space" not in str(error):
             raise
         raise ZooError(
             f"no space left in {staging.parent} to prepare {builder.name}: free some "

@@ -39,7 +39,8 @@ def saved_model(model, directory: str | Path, examples: np.ndarray) -> Path:
     staging = Path(tempfile.mkdtemp(prefix=".exporting-", dir=directory))
     try:
         model.export(staging / "model", verbose=False)
-        served = tf.saved_model.load(staging / "model").serve(examples).numpy()
+        reloaded = tf.saved_model.load(staging / "model")
+        served = reloaded.serve(examples).numpy()
         expected = model.predict_on_batch(examples)
         difference = float(np.max(np.abs(served - expected)))
         if not difference <= TOLERANCE:  # nor if it is NaN

@@ -10,7 +10,7 @@ from zoo.models import ends
 
 def small_cnn(
     input_shape=(28, 28, 1),
-    filters=(24, 48, 96),
+    filters=(16, 64, 96),
     activation="relu",
     dropout=0.0,
     mean=127.5,
