@@ -24,7 +24,7 @@ def normal(*shape):
 
 
 def test_hand_computed():
-    """The 2-2 layer of the course: W = [[1, -2], [-1, 1]] by rows of neurons, b = (1, 0)."""
+    """The course's 2-2 layer: neurons with weights (1, -2), (-1, 1) and biases 1, 0."""
     layer = MyDenseLayer(2)
     layer.build((None, 2))
     layer.set_weights([np.array([[1.0, -1.0], [-2.0, 1.0]]), np.array([1.0, 0.0])])
@@ -192,8 +192,9 @@ def test_runs_on_other_backends(backend, tmp_path):
         "for name, model in {\n"
         "    'dense': zoo.mlp((8, 8, 1), (16,), layer=zoo.MyDenseLayer, classes=3),\n"
         "    'cnn': zoo.small_cnn((8, 8, 1), (4, 8), classes=3),\n"
-        "    'maxout': keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(),\n"
-        "        zoo.Maxout(6, 2), keras.layers.Dense(3, 'softmax')]),\n"
+        "    'maxout': keras.Sequential([keras.Input((8, 8, 1)),\n"
+        "        keras.layers.Flatten(), zoo.Maxout(6, 2),\n"
+        "        keras.layers.Dense(3, 'softmax')]),\n"
         "}.items():\n"
         "    model.compile('adam', 'sparse_categorical_crossentropy')\n"
         "    loss = model.fit(x, y, epochs=8, verbose=0).history['loss']\n"

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 from zoo.console import absl_errors_only, import_keras, progress_bar, say
 from zoo.data import sample, sources
 from zoo.errors import ZooError, number
+from zoo.files import writable
 
 
 class Examples(NamedTuple):
@@ -225,8 +227,7 @@ def _prepared(name, data_dir, mirror, force=False) -> tuple[Path, str]:
     path = sources.final_folder(name, data_dir)
     if sources.is_prepared(path) and not force:
         return path, ""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with sources.lock(data_dir):
+    with sources.lock(writable(data_dir, "--data-dir")):
         if sources.is_prepared(path) and not force:  # by whom we waited for
             return path, ""
         with sources.preparing(name, data_dir, mirror) as (staged, origin):
@@ -308,7 +309,8 @@ def _read(builder, split, image, label, cure) -> Examples:
         if done != size:
             raise ValueError(f"{done} examples instead of {size}")
     except (tf.errors.OpError, ValueError) as error:
-        files = ", ".join(str(path) for path in builder.data_path.glob(f"*-{split}.*"))
+        names = builder.info.splits[split].filenames
+        files = ", ".join(str(builder.data_path / name) for name in sorted(names))
         raise ZooError(f"{files} is damaged ({_one_line(error)}): {cure}") from None
     return Examples(x, y)
 
@@ -334,7 +336,9 @@ def _check(whole: _Whole, expected: str, path: Path, cure: str) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:160]
+    # TensorFlow's messages begin with the name of a graph node in double braces.
+    text = re.sub(r"\{\{.*?\}\}", "", f"{type(error).__name__}: {error}")
+    return " ".join(text.split())[:160]
 
 
 # --- cutting -------------------------------------------------------------------------
