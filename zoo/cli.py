@@ -3,8 +3,9 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 import zoo
 from zoo import console, data, recipes
@@ -81,7 +82,7 @@ class List:
 class Data:
     """Where a data set is kept, and where it comes from."""
 
-    name: Positional[str]
+    name: Annotated[Positional[str], arg(metavar="NAME")]
     """fashion_mnist, mnist, cifar10, or another name of TensorFlow Datasets."""
     data_dir: Path | None = None
     """Where TensorFlow Datasets keeps data; None is ~/tensorflow_datasets."""

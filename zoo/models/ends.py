@@ -53,10 +53,9 @@ def probabilities(x, layer, classes, classifier_activation):
 def widths(name, values):
     """Return a tuple of positive integers, or raise an error naming the argument."""
     try:
-        values = tuple(values)
-    except TypeError:
+        return tuple(positive_integer(name, value) for value in values)
+    except (TypeError, ZooError):
         raise ZooError(
-            f"{name} must be a list of positive integers, one a layer, e.g. (64, 32). "
+            f"{name} must be positive integers, one a layer, such as (64, 32). "
             f"Received: {name}={values!r}"
         ) from None
-    return tuple(positive_integer(f"every width in {name}", value) for value in values)

@@ -58,6 +58,8 @@ class Config:
     """Where the SavedModel goes."""
 
     def __post_init__(self):
+        for width in self.widths:
+            positive_integer("widths", width)
         positive_integer("epochs", self.epochs)
         positive_integer("batch_size", self.batch_size)
         number("learning_rate", self.learning_rate, above=0)

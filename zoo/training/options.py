@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import difflib
 import io
-import re
 import shlex
 import sys
 import typing
@@ -100,10 +99,12 @@ def _one_line(box: str) -> str:
     message = []
     for line in box.splitlines()[1:]:
         text = line.strip("│ ")
-        if set(text) <= set("─╰╯"):
-            break
-        message.append(text)
-    return re.sub(r"\s+", " ", " ".join(message)).strip().rstrip(".") + "."
+        if set(text) <= set("─-╰╯"):
+            if message:
+                break
+        else:
+            message.append(text)
+    return " ".join(" ".join(message).split()).rstrip(".") + "."
 
 
 def _hint(arguments: type, argv: list[str], program: str) -> str:

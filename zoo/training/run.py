@@ -59,12 +59,13 @@ class Run:
 
         from zoo.callbacks import KeepBest
 
-        return [
+        self._callbacks = [
             KeepBest(self.model),
             keras.callbacks.CSVLogger(self.path / "history.csv"),
             keras.callbacks.TensorBoard(self.path / "tensorboard", write_graph=False),
             keras.callbacks.TerminateOnNaN(),
         ]
+        return list(self._callbacks)
 
     @contextlib.contextmanager
     def training(self, model, metrics: dict, num_train: int) -> Iterator[None]:
@@ -86,6 +87,10 @@ class Run:
             yield
         except KeyboardInterrupt:
             metrics["status"] = "interrupted"
+            for (
+                callback
+            ) in self._callbacks:  # `fit` did not have them close their files
+                callback.on_train_end()
         seconds = time.perf_counter() - began
         history = self.history()
         metrics["epochs"] = len(history)

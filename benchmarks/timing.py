@@ -1,0 +1,36 @@
+"""What the benchmarks share: data, and fair turns."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+from zoo import console, data
+
+
+def whole_fashion_mnist() -> data.Splits:
+    """Return all of Fashion-MNIST; end the benchmark where it cannot be had."""
+    console.import_keras()
+    data.fetch("fashion_mnist")
+    return data.load("fashion_mnist")
+
+
+def in_turns(jobs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return the median seconds of each job, all run in turns after a warm-up.
+
+    Turns spread the machine's moods over all jobs alike.
+    """
+    seconds = {name: [] for name in jobs}
+    for number in range(rounds + 1):
+        for name, job in jobs.items():
+            began = time.perf_counter()
+            job()
+            if number:  # the first round traces and warms up
+                seconds[name].append(time.perf_counter() - began)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def table(title: str, seconds: dict[str, float], reference: str) -> None:
+    """Print each job's median and its ratio to the reference's."""
+    print(f"\n{title}")
+    for name, value in seconds.items():
+        print(f"  {name:44} {value:7.2f} s   {value / seconds[reference]:5.2f}")

@@ -1,0 +1,130 @@
+"""The command `zoo`, as it is typed."""
+
+import re
+
+import pytest
+
+import zoo
+from tests.conftest import run_python
+from tests.data import shapes
+from zoo import cli, recipes
+
+
+def call(capsys, *argv):
+    """Run `zoo` in this process; return its exit code, output and errors."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main(list(argv))
+    shown = capsys.readouterr()
+    return stop.value.code, shown.out, shown.err
+
+
+def test_help_names_every_command(capsys):
+    code, out, _ = call(capsys, "--help")
+    assert code == 0
+    for name in ("train", *cli.COMMANDS):
+        assert f"zoo {name}" in out
+    assert call(capsys)[1] == out
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_has_help(command, capsys):
+    code, out, _ = call(capsys, *command.split(), "--help")
+    assert code == 0 and f"zoo {command}" in out
+
+
+def test_version(capsys):
+    assert call(capsys, "--version") == (0, f"zoo {zoo.__version__}\n", "")
+
+
+def test_list_shows_every_recipe_and_its_models(capsys):
+    code, out, _ = call(capsys, "list")
+    assert code == 0
+    assert recipes.names() == ["fashion_mnist"]
+    for model in ("cnn", "mlp", "my-dense", "tiny"):
+        assert re.search(rf"^\s+{model}\s.*%", out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "argv, parts",
+    [
+        (["trian"], ["command must be one of", "Did you mean 'train'?"]),
+        (["data", "fech"], ["Did you mean 'data fetch'?"]),
+        (["train", "fashion_mnits"], ["recipe must be one", "'fashion_mnist'"]),
+        (["train", "fashion_mnist", "--model", "tinny"], ["Did you mean 'tiny'?"]),
+        (["train", "fashion_mnist", "--epoch", "2"], ["Did you mean --epochs?"]),
+        (["train", "fashion_mnist", "--epochs", "0"], ["epochs=0"]),
+        (["train", "fashion_mnist", "--learning-rate", "-1"], ["above 0"]),
+        (["train", "fashion_mnist", "--seed", "-1"], ["seed must be at least 0"]),
+        (["train", "fashion_mnist", "--widths", "0"], ["widths", "positive integer"]),
+        (["data", "check", "fashion_mnst"], ["Did you mean 'fashion_mnist'?"]),
+        (["data", "show"], ["NAME"]),
+        (["data", "fetch", "mnist", "--mirror", "/no/where"], ["/no/where is not a"]),
+        (["list", "--all"], ["--all", "zoo list --help"]),
+    ],
+)
+def test_mistakes_are_one_line_and_name_the_nearest(argv, parts, capsys):
+    code, out, err = call(capsys, *argv)
+    assert code == 2
+    error = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(error) == 1 and err.splitlines()[-1] == error[0]
+    for part in parts:
+        assert part in error[0]
+
+
+def test_train_is_the_recipe_s_own_command(capsys):
+    by_zoo = call(capsys, "train", "fashion_mnist", "--model", "tiny", "--help")
+    done = run_python("-m", "zoo.recipes.fashion_mnist", "--model", "tiny", "--help")
+    options = re.compile(r"--[a-z-]+|default: [^)]*\)")
+    assert options.findall(by_zoo[1]) == options.findall(done.stdout) != []
+    assert call(capsys, "train")[1].count("fashion_mnist") >= 1
+
+
+def test_data_commands(capsys, tmp_path):
+    shapes.write_official_file(tmp_path / "mirror" / shapes.NAME)
+    here = ["--data-dir", str(tmp_path / "data")]
+    mirror = ["--mirror", str(tmp_path / "mirror")]
+
+    code, out, _ = call(capsys, "data", "list", *here)
+    assert code == 0 and out.count("zoo data fetch") == 3
+    code, _, err = call(capsys, "data", "check", shapes.NAME, *here)
+    assert code == 2 and f"zoo data fetch {shapes.NAME}" in err
+    code, out, err = call(capsys, "data", "fetch", shapes.NAME, *here, *mirror)
+    assert code == 0 and str(tmp_path / "data" / shapes.NAME) in out
+    assert "Preparing zoo_shapes from the mirror" in err
+    code, out, _ = call(capsys, "data", "check", shapes.NAME, *here)
+    assert code == 0 and shapes.ARRAYS_DIGEST in out and "30 training, 12 test" in out
+    picture = tmp_path / "shapes.png"
+    words = ["data", "show", shapes.NAME, *here, "--output", str(picture)]
+    code, out, _ = call(capsys, *words)
+    assert code == 0 and str(picture) in out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_data_check_of_the_whole_set(capsys, whole_fashion_mnist):
+    words = ["data", "check", "fashion_mnist", "--data-dir", str(whole_fashion_mnist)]
+    code, out, _ = call(capsys, *words)
+    assert code == 0 and re.search(r"whole +yes", out)
+    code, out, _ = call(capsys, "data", "list", "--data-dir", str(whole_fashion_mnist))
+    assert str(whole_fashion_mnist / "fashion_mnist") in out
+
+
+def test_doctor(capsys, tmp_path, monkeypatch):
+    code, out, _ = call(capsys, "doctor", "--data-dir", str(tmp_path))
+    assert code == 0
+    for part in ("tensorflow", "keras-tuner", "CPU", "zoo data fetch cifar10"):
+        assert part in out
+
+    from zoo import doctor
+
+    real = doctor.metadata.version
+
+    def version(name):
+        if name == "tyro":
+            raise doctor.metadata.PackageNotFoundError
+        return "0.1" if name == "keras" else real(name)
+
+    monkeypatch.setattr(doctor.metadata, "version", version)
+    code, out, _ = call(capsys, "doctor")
+    assert code == 1
+    assert re.search(r"tyro +MISSING; to add it: pip install 'tyro>=", out)
+    assert re.search(r"keras +0.1 is too old; to renew it: pip install 'keras>=", out)

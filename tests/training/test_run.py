@@ -1,0 +1,162 @@
+import json
+import math
+import subprocess
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import pytest
+
+from zoo import ZooError
+from zoo.training import run as run_module
+from zoo.training.run import Run
+
+
+@dataclass(frozen=True)
+class Config:
+    seed: int = 3
+    learning_rate: float = 0.1
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(tmp_path, "thing", Config())
+
+
+def fit(run, metrics, epochs=2, callbacks=(), nan=False):
+    """Train a linear model the way a recipe does."""
+    x = np.linspace(-1, 1, 20)[:, None]
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, "sigmoid")])
+    model.compile("sgd", "binary_crossentropy", metrics=["accuracy"])
+    y = np.full(20, math.nan) if nan else (x[:, 0] > 0).astype("float32")
+    with run.training(model, metrics, num_train=20):
+        model.fit(
+            x,
+            y,
+            epochs=epochs,
+            validation_data=(x, y),
+            verbose=0,
+            callbacks=[*run.callbacks(), *callbacks],
+        )
+    return model
+
+
+def read(run, name):
+    return json.loads((run.path / name).read_text())
+
+
+def test_the_record_of_a_run(run, tmp_path):
+    assert run.path.parent == tmp_path / "thing"
+    assert run.path.name.endswith("-seed3")
+    assert read(run, "config.json") == {"seed": 3, "learning_rate": 0.1}
+    environment = read(run, "environment.json")
+    assert environment["keras"] == keras.__version__
+    for key in ("zoo", "python", "tensorflow", "numpy", "cpu", "devices", "git_commit"):
+        assert key in environment
+    metrics = {}
+    fit(run, metrics)
+    assert metrics["status"] == "complete" and metrics["epochs"] == 2
+    assert metrics["train_seconds"] > 0 and metrics["images_per_second"] > 0
+    assert [row["epoch"] for row in run.history()] == [0, 1]
+    assert {"loss", "val_loss", "accuracy", "val_accuracy"} <= set(run.history()[0])
+    assert run.model.exists()
+    assert list((run.path / "tensorboard").rglob("events.*"))
+    assert not (run.path / "metrics.json").exists()  # the recipe writes it, last
+
+
+def test_runs_of_the_same_second_have_directories_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_module.time, "strftime", lambda _: "now")
+    names = [Run(tmp_path, "thing", Config()).path.name for _ in range(3)]
+    assert names == ["now-seed3", "now-seed3-2", "now-seed3-3"]
+
+
+class Interrupt(keras.callbacks.Callback):
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.epoch:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("finished", [0, 2])
+def test_an_interrupted_training_keeps_what_is_there(run, finished, capsys):
+    metrics = {"recipe": "thing"}
+    with pytest.raises(KeyboardInterrupt):
+        fit(run, metrics, epochs=5, callbacks=[Interrupt(finished)])
+    recorded = read(run, "metrics.json")
+    assert recorded["recipe"] == "thing"
+    assert recorded["status"] == "interrupted" and recorded["epochs"] == finished
+    assert recorded["test_accuracy"] is None and recorded["saved_model"] is None
+    best = max((row["val_accuracy"] for row in run.history()), default=None)
+    assert recorded["validation_accuracy"] == best
+    assert keras.models.load_model(run.model).count_params() == 2
+    assert str(run.model) in capsys.readouterr().err
+
+
+def test_a_diverging_training_is_an_error_and_recorded(run):
+    with pytest.raises(ZooError, match="infinite or NaN in epoch 1.*--learning-rate"):
+        fit(run, {}, nan=True)
+    recorded = read(run, "metrics.json")
+    assert recorded["status"] == "diverged" and recorded["epochs"] == 1
+    assert not run.model.exists()  # NaN weights are no use to anybody
+
+
+def test_json_is_valid_and_written_whole(run, monkeypatch):
+    run.write("x.json", {"a": math.nan, "b": {"c": math.inf, "d": 1.5}})
+    assert read(run, "x.json") == {"a": None, "b": {"c": None, "d": 1.5}}
+
+    def broken(self, text, **kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(run_module.Path, "write_text", broken)
+    with pytest.raises(OSError, match="disk full"):
+        run.write("x.json", {"a": 1})
+    assert read(run, "x.json")["b"] == {"c": None, "d": 1.5}
+
+
+def test_a_directory_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ZooError, match="cannot write in .*--runs-dir"):
+        Run(tmp_path / "file", "thing", Config())
+
+
+def test_git_commit_is_that_of_zoo_or_nothing(monkeypatch, tmp_path):
+    done = subprocess.run(
+        [
+            "git",
+            "-C",
+            str(run_module.Path(run_module.__file__).parent),
+            "rev-parse",
+            "HEAD",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode == 0:
+        assert run_module._git_commit().removesuffix("-dirty") == done.stdout.strip()
+    monkeypatch.setattr(
+        run_module.zoo, "__file__", str(tmp_path / "zoo" / "__init__.py")
+    )
+    (tmp_path / "zoo").mkdir()
+    assert run_module._git_commit() is None
+
+
+def test_summary_of_a_finished_run(run, capsys):
+    run.finish(
+        {
+            "validation_accuracy": 0.925,
+            "test_accuracy": 0.91234,
+            "train_seconds": 12.3,
+            "images_per_second": 4567,
+            "data": {"validation": 6000, "test": 10000},
+            "saved_model": "saved_models/thing/1",
+            "command": "python -m zoo.recipes.thing",
+        }
+    )
+    shown = capsys.readouterr().out
+    for part in ("92.50%", "91.23%", "10,000 images", "12.3 s", "4,567", str(run.path)):
+        assert part in shown
+    assert "saved_models/thing/1" in shown and "python -m zoo.recipes.thing" in shown
+    assert read(run, "metrics.json")["test_accuracy"] == 0.91234
