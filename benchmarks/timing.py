@@ -14,8 +14,8 @@ def whole_fashion_mnist() -> data.Splits:
     return data.load("fashion_mnist")
 
 
-def in_turns(jobs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return the median seconds of each job, all run in turns after a warm-up.
+def in_turns(jobs: dict[str, Callable[[], object]], rounds: int) -> dict[str, list]:
+    """Return the seconds of each job, all run in turns after a warm-up round.
 
     Turns spread the machine's moods over all jobs alike.
     """
@@ -26,11 +26,13 @@ def in_turns(jobs: dict[str, Callable[[], object]], rounds: int) -> dict[str, fl
             job()
             if number:  # the first round traces and warms up
                 seconds[name].append(time.perf_counter() - began)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    return seconds
 
 
-def table(title: str, seconds: dict[str, float], reference: str) -> None:
-    """Print each job's median and its ratio to the reference's."""
-    print(f"\n{title}")
-    for name, value in seconds.items():
-        print(f"  {name:44} {value:7.2f} s   {value / seconds[reference]:5.2f}")
+def table(title: str, seconds: dict[str, list], reference: str) -> None:
+    """Print each job's median, its ratio to the reference's, and its slowest round."""
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    print(f"\n{title:44} {'median':>9} {'ratio':>7} {'slowest':>9}")
+    for name, value in medians.items():
+        ratio, slowest = value / medians[reference], max(seconds[name])
+        print(f"  {name:42} {value:7.2f} s {ratio:7.2f} {slowest:7.2f} s", flush=True)

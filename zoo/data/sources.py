@@ -18,6 +18,7 @@ import subprocess
 import tarfile
 import tempfile
 import threading
+import time
 import urllib.parse
 import zlib
 from collections.abc import Iterator
@@ -264,15 +265,27 @@ def _apt_download(folder: Path) -> None:
 
 
 def _run(command: list[str], folder: Path) -> None:
-    subprocess.run(
+    """Run a command, showing how many bytes it has put into the folder so far."""
+    process = subprocess.Popen(
         command,
         cwd=folder,
-        check=True,
-        capture_output=True,
-        text=True,
         stdin=subprocess.DEVNULL,
-        timeout=APT_SECONDS,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
+    deadline = time.monotonic() + APT_SECONDS
+    with process, progress_bar(command[0], "B") as bar:
+        while process.poll() is None:
+            if time.monotonic() > deadline:
+                process.kill()
+                raise subprocess.TimeoutExpired(command, APT_SECONDS)
+            sizes = [path.stat().st_size for path in folder.rglob("*.*")]
+            bar.update(sum(sizes) - bar.n)
+            time.sleep(0.1)
+        errors = process.stderr.read()
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, stderr=errors)
 
 
 # --- proof that files are right ------------------------------------------------------

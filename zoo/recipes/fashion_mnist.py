@@ -167,6 +167,7 @@ def main(argv: list[str] | None = None) -> dict:
             shuffle=False,  # the batches are shuffled already
         )
 
+    print("Evaluating and exporting ...", flush=True)
     model.load_weights(run.model)  # of the epoch that was best on validation
     _, metrics["validation_accuracy"] = model.evaluate(validation, verbose=0)
     metrics["test_loss"], metrics["test_accuracy"] = model.evaluate(
