@@ -10,7 +10,8 @@ Three comparisons, each side by side in this one run, all on the whole of Fashio
    network in PyTorch where that is installed.
 3. Seconds of training until test accuracy first passes 90 %: the recipe's CNN, and the
    convolutional network of the Keras documentation's MNIST example (Conv32-pool-Conv64-
-   pool-dropout, Adam, batch 128, `fit` on NumPy arrays). Evaluation is not counted.
+   pool-dropout, Adam, batch 128, `fit` on NumPy arrays). Both are evaluated four times
+   an epoch, which is not counted.
 """
 
 import argparse
@@ -178,21 +179,30 @@ def keras_convnet(splits, seed):
 
 
 def until_target(model, fit, test):
-    """Train until test accuracy passes the target; return (seconds, epochs)."""
+    """Train until test accuracy passes the target; return (seconds, epochs).
+
+    It is evaluated four times an epoch, and the clock stands still meanwhile.
+    """
     import keras
 
     class Clock(keras.callbacks.Callback):
-        seconds, epochs, reached = 0.0, 0, False
+        seconds, epochs, reached = 0.0, 0.0, False
 
-        def on_epoch_begin(self, epoch, logs=None):
+        def on_train_begin(self, logs=None):
             self.began = time.perf_counter()
 
-        def on_epoch_end(self, epoch, logs=None):
+        def on_train_batch_end(self, batch, logs=None):
+            epochs = self.epoch + (batch + 1) / self.params["steps"]
+            if epochs - self.epochs < 0.25:
+                return
             self.seconds += time.perf_counter() - self.began
-            self.epochs += 1
-            evaluation = pipeline.evaluation(test)
-            _, accuracy = self.model.evaluate(evaluation, verbose=0)
+            self.epochs = epochs
+            _, accuracy = self.model.evaluate(pipeline.evaluation(test), verbose=0)
             self.reached = self.model.stop_training = accuracy >= TARGET
+            self.began = time.perf_counter()
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.epoch = epoch
 
     clock = Clock()
     fit(callbacks=[clock])

@@ -122,7 +122,7 @@ def test_pooling(pooling, shape):
         (lambda: zoo.small_cnn(filters=(8, -1)), "filters must be positive integers"),
         (
             lambda: zoo.small_cnn((7, 9, 1)),
-            "images of 7x9 are too small for 3 poolings",
+            "images of 7x9 are too small for 3 halvings",
         ),
         (lambda: zoo.small_cnn(pooling="average"), "Did you mean 'avg'?"),
         (

@@ -29,7 +29,7 @@ class Config:
     epochs: int
     """How often to go through the training images."""
     learning_rate: float
-    """Its peak: it rises for a quarter of the training, then falls to zero."""
+    """Its peak: it rises for a tenth of the training, then falls to zero."""
     batch_size: int = 128
     """The largest number of images in a step."""
     weight_decay: float = 0.1
@@ -71,7 +71,7 @@ PRESETS = {
     "cnn": Config("cnn", widths=(16, 64, 96), epochs=5, learning_rate=0.005),
     "mlp": Config("mlp", widths=(256, 128), epochs=12, learning_rate=0.002),
     "my-dense": Config("my-dense", widths=(256, 128), epochs=12, learning_rate=0.002),
-    "tiny": Config("tiny", widths=(12, 20, 24), epochs=6, learning_rate=0.01),
+    "tiny": Config("tiny", widths=(16, 24, 16), epochs=6, learning_rate=0.01),
 }
 
 
@@ -95,7 +95,7 @@ def build(config: Config, num_train: int = 54_000):
         )
     schedule = pipeline.schedule(num_train, config.batch_size)
     steps = config.epochs * schedule.steps_per_epoch
-    rising = max(1, steps // 4)
+    rising = max(1, steps // 10)
     one_cycle = keras.optimizers.schedules.CosineDecay(
         config.learning_rate / 10,
         decay_steps=max(1, steps - rising),
