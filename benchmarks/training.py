@@ -95,10 +95,12 @@ def torch_epoch(splits):
     config = fashion_mnist.PRESETS["cnn"]
     blocks, channels = [], 1
     for filters in config.widths:
-        blocks += [nn.Conv2d(channels, filters, 3, padding="same", bias=False)]
-        blocks += [nn.MaxPool2d(2), nn.BatchNorm2d(filters), nn.ReLU()]
+        stride = 1 if channels == 1 else 2
+        blocks += [nn.Conv2d(channels, filters, 3, stride, padding=1, bias=False)]
+        blocks += [nn.MaxPool2d(2)] if channels == 1 else []
+        blocks += [nn.BatchNorm2d(filters), nn.ReLU()]
         channels = filters
-    model = nn.Sequential(*blocks, nn.Flatten(), nn.Linear(9 * channels, 10))
+    model = nn.Sequential(*blocks, nn.Flatten(), nn.Linear(16 * channels, 10))
     model = model.to(memory_format=torch.channels_last)
     built = fashion_mnist.build(config)
     count = sum(parameter.numel() for parameter in model.parameters())

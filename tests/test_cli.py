@@ -24,6 +24,8 @@ def test_help_names_every_command(capsys):
     for name in ("train", *cli.COMMANDS):
         assert f"zoo {name}" in out
     assert call(capsys)[1] == out
+    code, out, _ = call(capsys, "data")
+    assert code == 0 and "zoo data fetch" in out and "zoo train" not in out
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
@@ -54,7 +56,7 @@ def test_list_shows_every_recipe_and_its_models(capsys):
         (["train", "fashion_mnist", "--epoch", "2"], ["Did you mean --epochs?"]),
         (["train", "fashion_mnist", "--epochs", "0"], ["epochs=0"]),
         (["train", "fashion_mnist", "--learning-rate", "-1"], ["above 0"]),
-        (["train", "fashion_mnist", "--seed", "-1"], ["seed must be at least 0"]),
+        (["train", "fashion_mnist", "--seed", "-1"], ["seed must be an integer"]),
         (["train", "fashion_mnist", "--widths", "0"], ["widths", "positive integer"]),
         (["data", "check", "fashion_mnst"], ["Did you mean 'fashion_mnist'?"]),
         (["data", "show"], ["NAME"]),
@@ -74,8 +76,9 @@ def test_mistakes_are_one_line_and_name_the_nearest(argv, parts, capsys):
 def test_train_is_the_recipe_s_own_command(capsys):
     by_zoo = call(capsys, "train", "fashion_mnist", "--model", "tiny", "--help")
     done = run_python("-m", "zoo.recipes.fashion_mnist", "--model", "tiny", "--help")
-    options = re.compile(r"--[a-z-]+|default: [^)]*\)")
-    assert options.findall(by_zoo[1]) == options.findall(done.stdout) != []
+    options = re.compile(r"--[a-z][a-z-]*|default: [\w. ]+")
+    assert set(options.findall(by_zoo[1])) == set(options.findall(done.stdout))
+    assert {"--epochs", "default: 16 24 16"} <= set(options.findall(done.stdout))
     assert call(capsys, "train")[1].count("fashion_mnist") >= 1
 
 
@@ -100,6 +103,19 @@ def test_data_commands(capsys, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_fetching_is_quiet(tmp_path):
+    """In a fresh process TensorFlow starts while data are prepared."""
+    shapes.write_official_file(tmp_path / "mirror" / shapes.NAME)
+    words = ["data", "fetch", shapes.NAME, "--data-dir", str(tmp_path / "data")]
+    words += ["--mirror", str(tmp_path / "mirror")]
+    code = f"from tests.data import shapes; from zoo import cli; cli.main({words!r})"
+    done = run_python("-c", code)
+    assert done.returncode == 0
+    assert done.stderr == (
+        f"Preparing zoo_shapes from the mirror {tmp_path}/mirror/zoo_shapes ...\n"
+    )
+
+
 def test_data_check_of_the_whole_set(capsys, whole_fashion_mnist):
     words = ["data", "check", "fashion_mnist", "--data-dir", str(whole_fashion_mnist)]
     code, out, _ = call(capsys, *words)
@@ -119,12 +135,14 @@ def test_doctor(capsys, tmp_path, monkeypatch):
     real = doctor.metadata.version
 
     def version(name):
-        if name == "tyro":
+        if name == "keras-tuner":
             raise doctor.metadata.PackageNotFoundError
         return "0.1" if name == "keras" else real(name)
 
     monkeypatch.setattr(doctor.metadata, "version", version)
     code, out, _ = call(capsys, "doctor")
     assert code == 1
-    assert re.search(r"tyro +MISSING; to add it: pip install 'tyro>=", out)
+    assert re.search(
+        r"keras-tuner +MISSING; to add it: pip install 'keras-tuner>=", out
+    )
     assert re.search(r"keras +0.1 is too old; to renew it: pip install 'keras>=", out)

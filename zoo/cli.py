@@ -44,6 +44,10 @@ def _run(argv: list[str]):
         return None
     if argv[0] == "train":
         return _train(argv[1:])
+    if argv[0] == "data" and argv[1:] in ([], ["-h"], ["--help"]):
+        print("usage: zoo data COMMAND [options]\n")
+        print("\n".join(line for line in HELP.splitlines() if "  zoo data" in line))
+        return None
     for name, command in COMMANDS.items():
         words = name.split()
         if argv[: len(words)] == words:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import sys
 import tempfile
 
@@ -14,6 +15,13 @@ INTERRUPTED = 130  # the shell's exit code for a process ended by Ctrl-C
 def say(text: str) -> None:
     """Print one line of progress to standard error, at once."""
     print(text, file=sys.stderr, flush=True)
+
+
+def one_line(error: Exception) -> str:
+    """Return what an exception says, short and on one line."""
+    # TensorFlow's messages begin with the name of a graph node in double braces.
+    text = re.sub(r"\{\{.*?\}\}", "", f"{type(error).__name__}: {error}")
+    return " ".join(text.split())[:160]
 
 
 def progress_bar(what: str, unit: str, total: int | None = None):
@@ -68,7 +76,21 @@ def import_keras():
 
     Returns:
         The module `keras`.
+
+    Raises:
+        ZooError: the backend that `KERAS_BACKEND` names cannot be had.
     """
+    try:
+        return _import_keras()
+    except (ImportError, ValueError) as error:
+        raise ZooError(
+            f"Keras does not start with the backend that KERAS_BACKEND names, "
+            f"{os.environ.get('KERAS_BACKEND', 'tensorflow')} ({one_line(error)}); "
+            "zoo doctor tells what is missing."
+        ) from error
+
+
+def _import_keras():
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") in ("0", "1"):
         import keras
 

@@ -32,15 +32,21 @@ def unknown(what: str, name: object, known: Iterable[str]) -> ZooError:
     return ZooError(message + (f" Did you mean {close[0]!r}?" if close else ""))
 
 
+def integer(name: str, value: object, *, least: int) -> int:
+    """Return `value` if it is an integer of at least `least`; raise otherwise."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, numbers.Integral)
+        or value < least
+    ):
+        wanted = "a positive integer" if least == 1 else f"an integer, at least {least}"
+        raise ZooError(f"{name} must be {wanted}. Received: {name}={value!r}")
+    return int(value)
+
+
 def positive_integer(name: str, value: object) -> int:
-    """Return `value` as an int if it is a whole number above 0; raise otherwise."""
-    try:
-        whole = int(value)
-    except (TypeError, ValueError, OverflowError):
-        whole = 0
-    if whole < 1 or whole != value or isinstance(value, bool):
-        raise ZooError(f"{name} must be a positive integer. Received: {name}={value!r}")
-    return whole
+    """Return `value` if it is an integer above 0; raise otherwise."""
+    return integer(name, value, least=1)
 
 
 def number(name: str, value: object, *, above=None, least=None, below=None) -> float:
@@ -53,8 +59,6 @@ def number(name: str, value: object, *, above=None, least=None, below=None) -> f
         least: it must be this or greater.
         below: it must be less than this.
     """
-    bounds = {"above": above, "at least": least, "below": below}
-    wanted = " and ".join(f"{k} {v}" for k, v in bounds.items() if v is not None)
     if (
         isinstance(value, bool)
         or not isinstance(value, numbers.Real)
@@ -63,5 +67,8 @@ def number(name: str, value: object, *, above=None, least=None, below=None) -> f
         or (least is not None and not value >= least)
         or (below is not None and not value < below)
     ):
+        bounds = {"above": above, "at least": least, "below": below}
+        wanted = [f"{word} {v}" for word, v in bounds.items() if v is not None]
+        wanted = " and ".join(wanted) or "a finite number"
         raise ZooError(f"{name} must be {wanted}. Received: {name}={value!r}")
     return value

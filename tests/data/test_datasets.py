@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import random
 
 import numpy as np
 import pytest
@@ -49,6 +50,41 @@ def test_the_second_call_needs_no_source(tmp_path, mirror, monkeypatch, capsys):
     assert second.digest == first.digest
     assert capsys.readouterr().err == ""
     assert data.folder(shapes.NAME, data_dir=tmp_path).parent.name == shapes.NAME
+
+
+def test_other_spellings_of_a_name_are_the_same_set(tmp_path, mirror, pinned):
+    for name in ("ZooShapes", f"{shapes.NAME}:1.0.0"):
+        splits = data.load(name, data_dir=tmp_path, mirror=mirror)
+        assert splits.name == shapes.NAME
+    sources.PINNED[shapes.NAME] = "0" * 64
+    with pytest.raises(ZooError, match="does not hold the official data"):
+        data.load("ZooShapes", data_dir=tmp_path)
+
+
+def test_a_stale_mirror_does_not_matter_once_prepared(tmp_path, mirror, monkeypatch):
+    shapes.load(tmp_path, mirror=mirror)
+    monkeypatch.setenv("ZOO_MIRROR", "/no/such/folder")
+    assert shapes.load(tmp_path).digest == shapes.ARRAYS_DIGEST
+
+
+def test_loading_draws_from_no_global_generator(tmp_path, mirror):
+    """Else the first run, which prepares the data, would differ from the next."""
+    states = []
+    for _ in range(2):
+        random.seed(1)
+        np.random.seed(1)
+        shapes.load(tmp_path, mirror=mirror)
+        states.append((random.random(), np.random.random()))
+    assert states[0] == states[1]
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>sign in</html>", gzip.compress(b"x")])
+def test_files_of_sets_that_are_not_pinned_are_checked_too(content, tmp_path, mirror):
+    file = mirror / shapes.NAME / shapes.FILE
+    file.write_bytes(content)
+    with pytest.raises(ZooError, match="is not the official file") as caught:
+        shapes.load(tmp_path, mirror=mirror)
+    assert str(file) in str(caught.value)
 
 
 def test_digest_is_that_of_the_arrays(tmp_path, mirror):
@@ -189,8 +225,11 @@ def test_other_arrays_than_the_pinned_are_never_returned(tmp_path, mirror, pinne
         ({"name": "fashion_mnst"}, "Did you mean 'fashion_mnist'"),
         ({"name": "../etc"}, "unknown data set"),
         ({"validation": 1}, "validation must be at least 0 and below 1"),
-        ({"limit": 3}, "limit must be at least 20"),
-        ({"seed": -1}, "seed must be at least 0"),
+        ({"limit": 3}, "limit must be an integer, at least 20"),
+        ({"limit": 20.5}, "limit must be an integer"),
+        ({"seed": -1}, "seed must be an integer, at least 0"),
+        ({"name": "mnist:9.9.9"}, "unknown data set 'mnist:9.9.9'"),
+        ({"name": "imagenet_v2"}, "is not a set of 8-bit images of one size"),
         ({"mirror": "/no/such/folder"}, "the mirror /no/such/folder is not a folder"),
     ],
 )

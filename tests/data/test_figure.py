@@ -2,6 +2,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from zoo import ZooError
 from zoo.data import Examples, Splits
 from zoo.data.figure import grid
 
@@ -19,3 +20,5 @@ def test_grid(channels, classes, tmp_path):
     assert picture.shape[1] == 9 * 120  # ten columns of 0.7 inches and the labels
     assert picture[..., :3].std() > 0.1  # not blank
     assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(ZooError, match="suffix must be one of .*png"):
+        grid(splits, tmp_path / "grid.foo")

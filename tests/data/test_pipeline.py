@@ -45,6 +45,8 @@ def test_schedule(size, batch_size):
 def test_schedule_refuses(batch_size):
     with pytest.raises(ZooError, match="batch_size must be a positive integer"):
         pipeline.schedule(100, batch_size)
+    with pytest.raises(ZooError, match="num_examples must be a positive integer"):
+        pipeline.schedule(0, 8)
 
 
 def test_every_epoch_holds_each_example_once_in_its_own_order(examples):
@@ -159,8 +161,9 @@ def test_autotuning_is_off(examples):
 @pytest.mark.parametrize(
     "augmentation, message",
     [
-        (lambda: Augmentation(shift=-1), "shift must be at least 0"),
-        (lambda: Augmentation(erase=-2), "erase must be at least 0"),
+        (lambda: Augmentation(shift=-1), "shift must be an integer, at least 0"),
+        (lambda: Augmentation(erase=-2), "erase must be an integer, at least 0"),
+        (lambda: Augmentation(shift=1.5), "shift must be an integer"),
         (lambda: Augmentation(erase=9), "erase must be below 9"),
         (lambda: Augmentation(shift=9), "shift must be below 9"),
     ],

@@ -41,9 +41,10 @@ def test_standardises_inside(build):
 
 
 def test_trains_saves_and_exports(build, images, tmp_path):
+    keras.utils.set_random_seed(0)
     model = build(classes=3, dropout=0.1)
     model.compile("adam", "sparse_categorical_crossentropy")
-    loss = model.fit(*images, epochs=10, verbose=0).history["loss"]
+    loss = model.fit(*images, epochs=20, verbose=0).history["loss"]
     assert loss[-1] < loss[0]
     model.save(tmp_path / "model.keras")
     model.export(tmp_path / "exported", verbose=False)
@@ -92,6 +93,18 @@ def test_counts_by_hand():
     assert zoo.small_cnn(filters=(8, 16)).count_params() == 72 + 32 + 1152 + 64 + 7850
 
 
+def test_small_images_go_as_far_as_they_can():
+    assert zoo.small_cnn((7, 9, 1), include_top=False).output_shape == (None, 1, 1, 96)
+
+
+def test_the_shape_s_order_does_not_depend_on_keras_s_settings(build, images):
+    keras.config.set_image_data_format("channels_first")
+    try:
+        assert build(classes=3)(images[0]).shape == (12, 3)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+
+
 def test_mlp_is_built_from_the_layer_it_is_given():
     model = zoo.mlp(layer=zoo.MyDenseLayer)
     assert sum(isinstance(x, zoo.MyDenseLayer) for x in model.layers) == 3
@@ -113,17 +126,16 @@ def test_pooling(pooling, shape):
             lambda: zoo.mlp(hidden_units=(8, 0)),
             "Received: hidden_units=(8, 0)",
         ),
-        (lambda: zoo.mlp(hidden_units=8), "hidden_units must be positive integers"),
+        (lambda: zoo.mlp(hidden_units=8), "hidden_units must be a list of positive"),
         (lambda: zoo.mlp(activation="rellu"), "activation must be a Keras activation"),
         (lambda: zoo.mlp(dropout=1.0), "dropout must be at least 0 and below 1"),
         (lambda: zoo.mlp(input_shape=(28, 28)), "(height, width, channels)"),
         (lambda: zoo.mlp(classes=0), "classes must be a positive integer"),
         (lambda: zoo.mlp(std=0), "std must be above 0"),
-        (lambda: zoo.small_cnn(filters=(8, -1)), "filters must be positive integers"),
-        (
-            lambda: zoo.small_cnn((7, 9, 1)),
-            "images of 7x9 are too small for 3 halvings",
-        ),
+        (lambda: zoo.small_cnn(filters=(8, -1)), "filters must be a list of positive"),
+        (lambda: zoo.mlp(input_shape=28), "input_shape must be a list of positive"),
+        (lambda: zoo.mlp(mean="x"), "mean must be a finite number"),
+        (lambda: zoo.small_cnn((1, 9, 1)), "images of 1x9 are too small for the 2x2"),
         (lambda: zoo.small_cnn(pooling="average"), "Did you mean 'avg'?"),
         (
             lambda: zoo.small_cnn(classifier_activation="sofmax"),

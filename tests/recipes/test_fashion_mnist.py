@@ -167,6 +167,19 @@ def test_a_learning_rate_that_is_too_high_is_reported(only_the_sample, tmp_path)
         run(*words, tmp_path=tmp_path)
 
 
+def test_a_failing_export_loses_nothing(only_the_sample, tmp_path, monkeypatch):
+    def broken(*args):
+        raise ZooError("the exported model's answers differ")
+
+    monkeypatch.setattr(fashion_mnist.export, "saved_model", broken)
+    with pytest.raises(ZooError, match="answers differ"):
+        run("--model", "tiny", "--limit", 300, "--epochs", 1, tmp_path=tmp_path)
+    (path,) = tmp_path.glob("runs/fashion_mnist/*/metrics.json")
+    recorded = json.loads(path.read_text())
+    assert recorded["status"] == "trained" and recorded["saved_model"] is None
+    assert 0 < recorded["test_accuracy"] < 1
+
+
 def test_importing_does_nothing_and_defines_no_keras_class():
     code = (
         "import sys; from zoo.recipes import fashion_mnist as recipe\n"
@@ -196,6 +209,7 @@ def test_the_claims_are_complete_and_their_parameters_true():
         built = fashion_mnist.build(fashion_mnist.PRESETS[model])
         assert built.count_params() == parameters
         assert mean >= LEAST[model]
+    assert abs(claims()["my-dense"][1] - claims()["mlp"][1]) <= 0.003
     assert claims()["cnn"][0] < 100_000 and claims()["tiny"][0] < 10_000
 
 

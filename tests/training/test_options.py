@@ -41,6 +41,7 @@ def parse(*argv):
         ([], PRESETS["cnn"]),
         (["--model", "mlp"], PRESETS["mlp"]),
         (["--model=mlp", "--epochs", "1"], replace(PRESETS["mlp"], epochs=1)),
+        (["--model", "cnn", "--model", "mlp"], PRESETS["mlp"]),
         (["--epochs=1", "--model", "mlp", "--no-flip"], Config("mlp", 1)),
         (["--widths", "4", "5", "6"], replace(PRESETS["cnn"], widths=(4, 5, 6))),
         (["--data-dir", "x/y"], replace(PRESETS["cnn"], data_dir=Path("x/y"))),

@@ -51,17 +51,26 @@ def test_the_record_of_a_run(run, tmp_path):
     assert read(run, "config.json") == {"seed": 3, "learning_rate": 0.1}
     environment = read(run, "environment.json")
     assert environment["keras"] == keras.__version__
-    for key in ("zoo", "python", "tensorflow", "numpy", "cpu", "devices", "git_commit"):
+    for key in (
+        "zoo",
+        "python",
+        "tensorflow",
+        "numpy",
+        "cpu",
+        "devices",
+        "git_commit",
+        "keras_backend",
+    ):
         assert key in environment
     metrics = {}
     fit(run, metrics)
-    assert metrics["status"] == "complete" and metrics["epochs"] == 2
+    assert metrics["status"] == "trained" and metrics["epochs"] == 2
     assert metrics["train_seconds"] > 0 and metrics["images_per_second"] > 0
     assert [row["epoch"] for row in run.history()] == [0, 1]
     assert {"loss", "val_loss", "accuracy", "val_accuracy"} <= set(run.history()[0])
     assert run.model.exists()
     assert list((run.path / "tensorboard").rglob("events.*"))
-    assert not (run.path / "metrics.json").exists()  # the recipe writes it, last
+    assert read(run, "metrics.json") == metrics
 
 
 def test_runs_of_the_same_second_have_directories_of_their_own(tmp_path, monkeypatch):
@@ -160,3 +169,24 @@ def test_summary_of_a_finished_run(run, capsys):
         assert part in shown
     assert "saved_models/thing/1" in shown and "python -m zoo.recipes.thing" in shown
     assert read(run, "metrics.json")["test_accuracy"] == 0.91234
+    assert read(run, "metrics.json")["status"] == "complete"
+
+
+def test_a_failing_training_is_recorded_too(run):
+    class Broken(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        fit(run, {}, callbacks=[Broken()])
+    recorded = read(run, "metrics.json")
+    assert recorded["status"] == "failed" and recorded["epochs"] == 1
+
+
+def test_an_interrupt_before_fit_is_recorded(run):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    run.callbacks()
+    with pytest.raises(KeyboardInterrupt), run.training(model, {}, num_train=20):
+        raise KeyboardInterrupt
+    assert read(run, "metrics.json")["status"] == "interrupted"

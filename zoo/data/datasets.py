@@ -2,16 +2,15 @@
 
 import hashlib
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from zoo.console import absl_errors_only, import_keras, progress_bar, say
+from zoo.console import absl_errors_only, import_keras, one_line, progress_bar, say
 from zoo.data import sample, sources
-from zoo.errors import ZooError, number
+from zoo.errors import ZooError, integer, number
 from zoo.files import writable
 
 
@@ -72,6 +71,7 @@ class _Whole(NamedTuple):
     train: Examples
     test: Examples
     class_names: tuple[str, ...]
+    digest: str
 
 
 def load(
@@ -116,12 +116,12 @@ def load(
         ((900, 28, 28, 1), dtype('uint8'))
     """
     number("validation", validation, least=0, below=1)
-    number("seed", seed, least=0)
-    whole, source = _load_whole(name, _data_dir(data_dir), _mirror_dir(mirror))
+    integer("seed", seed, least=0)
+    name, whole, source = _load_whole(name, data_dir, mirror)
     rng = np.random.default_rng(seed)
     kept = np.arange(len(whole.train.y))
     if limit is not None:
-        number("limit", limit, least=2 * len(whole.class_names))
+        integer("limit", limit, least=2 * len(whole.class_names))
         kept = _stratified(whole.train.y, limit, rng)
     labels = whole.train.y[kept]
     held_out = _stratified(labels, round(validation * len(labels)), rng)
@@ -132,7 +132,7 @@ def load(
         test=whole.test,
         class_names=whole.class_names,
         source=source,
-        digest=digest(whole.train, whole.test),
+        digest=whole.digest,
     )
 
 
@@ -151,7 +151,7 @@ def fetch(
     mirror: str | Path | None = None,
     force: bool = False,
 ) -> Path:
-    """Prepare a data set now, whole, and return the folder TFDS keeps it in.
+    """Get a data set now, whole and checked; return the folder TFDS keeps it in.
 
     Args:
         name: as in `load`.
@@ -162,17 +162,18 @@ def fetch(
     Raises:
         ZooError: as `load`; also when only the sample of Fashion-MNIST is to be had.
     """
-    data_dir, mirror = _data_dir(data_dir), _mirror_dir(mirror)
+    import_keras()  # TensorFlow, quietly
     try:
         with absl_errors_only():
-            return _prepared(name, data_dir, mirror, force)[0]
+            return _whole(name, _data_dir(data_dir), mirror, force)[1]
     except sources.Unavailable as why:
         raise ZooError(f"{why}. {_ways(name)}") from None
 
 
 def folder(name: str, *, data_dir: str | Path | None = None) -> Path | None:
     """Return the folder in which TFDS has the data set prepared; None if it has not."""
-    path = sources.final_folder(name, _data_dir(data_dir))
+    data_dir = _data_dir(data_dir)
+    path = sources.final_folder(sources.builder(name, data_dir), data_dir)
     return path if sources.is_prepared(path) else None
 
 
@@ -197,9 +198,12 @@ def _mirror_dir(mirror) -> Path | None:
 
 
 @absl_errors_only()
-def _load_whole(name, data_dir, mirror) -> tuple[_Whole, str]:
+def _load_whole(name, data_dir, mirror) -> tuple[str, _Whole, str]:
+    import_keras()  # TensorFlow, quietly
+    data_dir = _data_dir(data_dir)
+    name = sources.canonical_name(name, data_dir)
     try:
-        path, origin = _prepared(name, data_dir, mirror)
+        whole, path, origin = _whole(name, data_dir, mirror)
     except sources.Unavailable as why:
         if name != "fashion_mnist":
             raise ZooError(f"{why}. {_ways(name)}") from None
@@ -208,61 +212,66 @@ def _load_whole(name, data_dir, mirror) -> tuple[_Whole, str]:
             f"{sample.DESCRIPTION}: its accuracy is NOT that of Fashion-MNIST. "
             f"{_ways(name)}"
         )
-        return _read_sample(), f"SAMPLE ({sample.DESCRIPTION}) that ships with zoo"
-    return _read_checked(name, path), f"TensorFlow Datasets in {path}{origin}"
+        source = f"SAMPLE ({sample.DESCRIPTION}) that ships with zoo"
+        return name, _read_sample(), source
+    return name, whole, f"TensorFlow Datasets in {path}{origin}"
 
 
 def _ways(name: str) -> str:
     files = ", ".join(sources.official_files(name)) or "its official files"
     ways = [
         f"with a network: zoo data fetch {name}",
-        f"with the official files in DIR/{name}/ ({files}): --mirror DIR",
+        f"with the official files in DIR/{name.partition('/')[0]}/ ({files}): "
+        "--mirror DIR",
     ]
     if name == "fashion_mnist":
         ways.append(f"on Debian or Ubuntu: apt-get install {sources.DEBIAN_PACKAGE}")
     return f"To get the whole set, {'; or '.join(ways)}."
 
 
-def _prepared(name, data_dir, mirror, force=False) -> tuple[Path, str]:
-    path = sources.final_folder(name, data_dir)
-    if sources.is_prepared(path) and not force:
-        return path, ""
-    with sources.lock(writable(data_dir, "--data-dir")):
-        if sources.is_prepared(path) and not force:  # by whom we waited for
-            return path, ""
-        with sources.preparing(name, data_dir, mirror) as (staged, origin):
-            _read_checked(name, staged)
-    return path, f", prepared {origin}"
+def _whole(name, data_dir, mirror, force=False) -> tuple[_Whole, Path, str]:
+    """Return the whole set, its folder, and its origin if it was prepared just now."""
+    builder = sources.builder(name, data_dir)
+    path = sources.final_folder(builder, data_dir)
+    if mirror is not None:
+        _mirror_dir(mirror)  # a mistake, even where it is not needed
+    if force or not sources.is_prepared(path):
+        _features(builder)  # before anything is downloaded
+        with sources.lock(writable(data_dir, "--data-dir")):
+            if force or not sources.is_prepared(path):  # by whom we waited for
+                source = sources.preparing(name, data_dir, _mirror_dir(mirror))
+                with source as (staged, origin):
+                    what = f"what was prepared {origin}"
+                    whole = _read_checked(staged, what, "try another source")
+                return whole, path, f", prepared {origin}"
+    cure = f"prepare it again with: zoo data fetch {builder.name} --force"
+    return _read_checked(path, str(path), cure), path, ""
 
 
-def _read_checked(name: str, path: Path) -> _Whole:
-    import_keras()  # TensorFlow, quietly
+def _read_checked(path: Path, what: str, cure: str) -> _Whole:
     import tensorflow_datasets as tfds
 
-    cure = f"prepare it again with: zoo data fetch {name} --force"
     try:
         builder = tfds.builder_from_directory(path)
     except Exception as error:
-        raise ZooError(f"{path} is damaged ({_one_line(error)}): {cure}") from None
+        raise ZooError(f"{what} is damaged ({one_line(error)}): {cure}") from None
     names = builder.info.splits
     test = "test" if "test" in names else "validation"
     if "train" not in names or test not in names:
         raise ZooError(
-            f"{name} has the splits {', '.join(names)}; zoo needs train, and test or "
-            "validation: choose another data set."
+            f"{builder.name} has the splits {', '.join(names)}; zoo needs train, and "
+            "test or validation: choose another data set."
         )
-    image, label = _features(name, builder)
-    whole = _Whole(
-        _read(builder, "train", image, label, cure),
-        _read(builder, test, image, label, cure),
-        tuple(builder.info.features[label].names),
-    )
-    if name in sources.PINNED:
-        _check(whole, sources.PINNED[name], path, cure)
+    image, label = _features(builder)
+    train = _read(builder, "train", image, label, cure)
+    test = _read(builder, test, image, label, cure)
+    class_names = tuple(builder.info.features[label].names)
+    whole = _Whole(train, test, class_names, digest(train, test))
+    _check(whole, sources.PINNED.get(builder.name, whole.digest), what, cure)
     return whole
 
 
-def _features(name, builder) -> tuple[str, str]:
+def _features(builder) -> tuple[str, str]:
     import tensorflow_datasets as tfds
 
     features = builder.info.features
@@ -275,8 +284,8 @@ def _features(name, builder) -> tuple[str, str]:
         and features[image].np_dtype == np.uint8
     ):
         raise ZooError(
-            f"{name} is not a set of 8-bit images of one size with one label each, as "
-            f"zoo needs it: its features are {', '.join(features)}."
+            f"{builder.name} is not a set of 8-bit images of one size with one label "
+            f"each, as zoo needs it: its features are {', '.join(features)}."
         )
     return image, label
 
@@ -311,34 +320,28 @@ def _read(builder, split, image, label, cure) -> Examples:
     except (tf.errors.OpError, ValueError) as error:
         names = builder.info.splits[split].filenames
         files = ", ".join(str(builder.data_path / name) for name in sorted(names))
-        raise ZooError(f"{files} is damaged ({_one_line(error)}): {cure}") from None
+        raise ZooError(f"{files} is damaged ({one_line(error)}): {cure}") from None
     return Examples(x, y)
 
 
 def _read_sample() -> _Whole:
+    cure = "reinstall keras-recipe-zoo"
     try:
-        train, test = sample.load()
+        train, test = (Examples(*part) for part in sample.load())
     except Exception as error:
-        reason = f"{sample.PATH} is damaged ({_one_line(error)})"
-        raise ZooError(f"{reason}: reinstall keras-recipe-zoo") from None
-    whole = _Whole(Examples(*train), Examples(*test), sample.CLASS_NAMES)
-    _check(whole, sample.DIGEST, sample.PATH, "reinstall keras-recipe-zoo")
+        reason = f"{sample.PATH} is damaged ({one_line(error)})"
+        raise ZooError(f"{reason}: {cure}") from None
+    whole = _Whole(train, test, sample.CLASS_NAMES, digest(train, test))
+    _check(whole, sample.DIGEST, str(sample.PATH), cure)
     return whole
 
 
-def _check(whole: _Whole, expected: str, path: Path, cure: str) -> None:
-    found = digest(whole.train, whole.test)
-    if found != expected:
+def _check(whole: _Whole, expected: str, what: str, cure: str) -> None:
+    if whole.digest != expected:
         raise ZooError(
-            f"{path} does not hold the official data (the decoded arrays have SHA-256 "
-            f"{found[:12]}, expected {expected[:12]}): {cure}"
+            f"{what} does not hold the official data (the decoded arrays have SHA-256 "
+            f"{whole.digest[:12]}, expected {expected[:12]}): {cure}"
         )
-
-
-def _one_line(error: Exception) -> str:
-    # TensorFlow's messages begin with the name of a graph node in double braces.
-    text = re.sub(r"\{\{.*?\}\}", "", f"{type(error).__name__}: {error}")
-    return " ".join(text.split())[:160]
 
 
 # --- cutting -------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from zoo.data.datasets import Splits
+from zoo.errors import unknown
 from zoo.files import replacing
 
 COLUMNS = 10
@@ -24,6 +25,9 @@ def grid(splits: Splits, path: Path) -> Path:
     from matplotlib.figure import Figure  # without pyplot: no window, no global state
 
     path = path if path.suffix else path.with_suffix(".png")
+    known = Figure().canvas.get_supported_filetypes()
+    if path.suffix[1:] not in known:
+        raise unknown("the picture's suffix", path.suffix[1:], known)
     names = splits.class_names[:MOST_CLASSES]
     x, y = splits.train
     figure_height = len(names) * 0.7 + 0.8  # inches

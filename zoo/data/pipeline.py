@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from zoo.data.datasets import Examples
-from zoo.errors import number, positive_integer
+from zoo.errors import integer, number, positive_integer
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -47,8 +47,8 @@ class Augmentation:
     erase: int = 0
 
     def __post_init__(self):
-        number("shift", self.shift, least=0)
-        number("erase", self.erase, least=0)
+        integer("shift", self.shift, least=0)
+        integer("erase", self.erase, least=0)
 
 
 NO_AUGMENTATION = Augmentation()
@@ -65,6 +65,7 @@ def schedule(num_examples: int, batch_size: int) -> Schedule:
         >>> schedule(54_000, 128)
         Schedule(steps_per_epoch=424, steps_per_execution=8)
     """
+    positive_integer("num_examples", num_examples)
     positive_integer("batch_size", batch_size)
     steps = -(-num_examples // batch_size)
     executions = range(min(8, steps), _MOST_STEPS_PER_EXECUTION + 1)

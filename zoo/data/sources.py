@@ -13,6 +13,7 @@ import hashlib
 import inspect
 import io
 import os
+import random
 import shutil
 import subprocess
 import tarfile
@@ -24,15 +25,13 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from zoo.console import progress_bar, say
+from zoo.console import one_line, progress_bar, say
 from zoo.errors import ZooError
 
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 DEBIAN_FOLDER = Path("usr/share/datasets/fashion-mnist")
 PROBE_SECONDS = 3
 APT_SECONDS = 60
-
-
 _STAGING = ".zoo-preparing-"
 
 
@@ -55,20 +54,52 @@ def names() -> list[str]:
     return [name for name in PINNED if "/" not in name]
 
 
-def final_folder(name: str, data_dir: Path) -> Path:
-    """Return the folder in which TFDS keeps a data set once it is prepared."""
-    builder = _builder(name, data_dir / _STAGING)
+def official_files(name: str) -> list[str]:
+    """Return the names of the official files, as far as they are pinned."""
+    return [path.partition("/")[2] for path in PINNED if path.startswith(f"{name}/")]
+
+
+def builder(name: str, data_dir: Path):
+    """Return the TFDS builder of a data set; its `name` is the canonical one.
+
+    It is meant to look at: it finds no data in `data_dir`, prepared or broken.
+
+    Raises:
+        ZooError: TFDS has no such data set; the message names the nearest.
+    """
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder(name, data_dir=data_dir / _STAGING)
+    except (tfds.core.DatasetNotFoundError, ValueError, AttributeError, AssertionError):
+        pass
+    except ImportError as error:
+        raise ZooError(f"{name} needs a package that is not here: {error}") from None
+    known = sorted(tfds.list_builders(with_community_datasets=False))
+    stem = name.partition("/")[0].partition(":")[0]
+    close = difflib.get_close_matches(stem, known, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ZooError(
+        f"unknown data set {name!r}: it must be {', '.join(names())} or another name "
+        f"of TensorFlow Datasets.{hint}"
+    )
+
+
+def canonical_name(name: str, data_dir: Path) -> str:
+    """Return a data set's name as TFDS writes it, e.g. `mnist` for `MNIST:3.*.*`."""
+    found = builder(name, data_dir)
+    config = found.builder_config
+    return f"{found.name}/{config.name}" if config else found.name
+
+
+def final_folder(builder, data_dir: Path) -> Path:
+    """Return the folder in which TFDS keeps this data set once it is prepared."""
     return data_dir / Path(builder.data_path).relative_to(data_dir / _STAGING)
 
 
 def is_prepared(path: Path) -> bool:
     """Return whether TFDS finished preparing the data set in this folder."""
     return (path / "dataset_info.json").is_file()
-
-
-def official_files(name: str) -> list[str]:
-    """Return the names of the official files, as far as they are known."""
-    return [path.partition("/")[2] for path in PINNED if path.startswith(f"{name}/")]
 
 
 @contextlib.contextmanager
@@ -88,24 +119,6 @@ def lock(data_dir: Path) -> Iterator[None]:
         held.release()
 
 
-def _builder(name: str, data_dir: Path):
-    import tensorflow_datasets as tfds
-
-    try:
-        return tfds.builder(name, data_dir=data_dir)
-    except (tfds.core.DatasetNotFoundError, ValueError, AttributeError):
-        pass
-    known = sorted(tfds.list_builders(with_community_datasets=False))
-    close = difflib.get_close_matches(name, known, n=1) or difflib.get_close_matches(
-        name.split("/")[0], known, n=1
-    )
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ZooError(
-        f"unknown data set {name!r}: it must be {', '.join(names())} or another name "
-        f"of TensorFlow Datasets.{hint}"
-    )
-
-
 @contextlib.contextmanager
 def preparing(name: str, data_dir: Path, mirror: Path | None) -> Iterator:
     """Prepare a data set beside its place; move it there when the block ends well.
@@ -116,7 +129,7 @@ def preparing(name: str, data_dir: Path, mirror: Path | None) -> Iterator:
 
     Args:
         name: a TFDS name, e.g. `"fashion_mnist"` or `"emnist/letters"`.
-        data_dir: the TFDS data directory.
+        data_dir: the TFDS data directory; the caller holds its lock.
         mirror: a folder that holds `NAME/FILE` for the official files, or None.
 
     Yields:
@@ -126,40 +139,39 @@ def preparing(name: str, data_dir: Path, mirror: Path | None) -> Iterator:
         Unavailable: no source has it; each was announced on standard error.
         ZooError: a source has it, but truncated, corrupted or wrong.
     """
+    import tensorflow_datasets as tfds
+
     for stale in data_dir.glob(f"{_STAGING}*"):  # we hold the lock: nobody's any more
         shutil.rmtree(stale, ignore_errors=True)
     staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=data_dir))
     try:
-        builder, sentence = _prepare_from_first(name, staging, mirror)
-        staged = Path(builder.data_path)
-        yield staged, sentence
-        final = data_dir / staged.relative_to(staging)
+        for source in _SOURCES:
+            staged = tfds.builder(name, data_dir=staging / "data")
+            try:
+                with source(staged, mirror, staging) as (folder, origin):
+                    say(f"Preparing {name} {origin} ...")
+                    _build(staged, folder, staging, online=source is _host)
+                    break
+            except Unavailable as why:
+                say(f"{name}: {why}.")
+        else:
+            raise Unavailable(f"no source has {name}")
+        path = Path(staged.data_path)
+        yield path, origin
+        final = data_dir / path.relative_to(staging / "data")
         final.parent.mkdir(parents=True, exist_ok=True)
         if final.exists():
             final.rename(staging / "old")
-        staged.rename(final)
+        path.rename(final)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-def _prepare_from_first(name, staging, mirror):
-    for source in _SOURCES:
-        builder = _builder(name, staging)
-        try:
-            with source(builder, mirror) as (folder, sentence):
-                say(f"Preparing {name} {sentence} ...")
-                _build(builder, folder, staging, online=source is _host)
-                return builder, sentence
-        except Unavailable as why:
-            say(f"{name}: {why}.")
-    raise Unavailable(f"no source has {name}")
 
 
 # --- the sources, in the order in which they are asked -------------------------------
 
 
 @contextlib.contextmanager
-def _mirror(builder, mirror: Path | None) -> Iterator[tuple[Path, str]]:
+def _mirror(builder, mirror: Path | None, staging) -> Iterator[tuple[Path, str]]:
     if mirror is None:
         raise Unavailable("no mirror given (--mirror DIR or ZOO_MIRROR)")
     folder = mirror / builder.name
@@ -170,7 +182,7 @@ def _mirror(builder, mirror: Path | None) -> Iterator[tuple[Path, str]]:
 
 
 @contextlib.contextmanager
-def _debian_installed(builder, mirror) -> Iterator[tuple[Path, str]]:
+def _debian_installed(builder, mirror, staging) -> Iterator[tuple[Path, str]]:
     _only_fashion_mnist(builder)
     folder = Path("/") / DEBIAN_FOLDER
     if not folder.is_dir():
@@ -181,28 +193,30 @@ def _debian_installed(builder, mirror) -> Iterator[tuple[Path, str]]:
 
 
 @contextlib.contextmanager
-def _host(builder, mirror) -> Iterator[tuple[Path, str]]:
+def _host(builder, mirror, staging) -> Iterator[tuple[Path, str]]:
     urls = sorted(builder.url_infos)
     if not urls:
         raise Unavailable("TensorFlow Datasets knows no address to download it from")
     host = urllib.parse.urlsplit(urls[0]).netloc
     if not _answers(urls[0]):
         raise Unavailable(f"{host} did not answer within {PROBE_SECONDS} s")
-    with tempfile.TemporaryDirectory(prefix="zoo-download-") as folder:
-        yield Path(folder), f"from its own host, {host}"
+    folder = staging / "official"
+    folder.mkdir()
+    yield folder, f"from its own host, {host}"
 
 
 @contextlib.contextmanager
-def _debian_archive(builder, mirror) -> Iterator[tuple[Path, str]]:
+def _debian_archive(builder, mirror, staging) -> Iterator[tuple[Path, str]]:
     _only_fashion_mnist(builder)
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         raise Unavailable("no apt-get here to fetch Debian's package with")
-    with tempfile.TemporaryDirectory(prefix="zoo-apt-") as folder:
-        say(f"Fetching Debian's package {DEBIAN_PACKAGE} (at most {APT_SECONDS} s) ...")
-        _apt_download(Path(folder))
-        files = Path(folder) / DEBIAN_FOLDER
-        _check_files(builder.name, files, "try again: the package arrived damaged")
-        yield files, f"from Debian's package {DEBIAN_PACKAGE}, fetched by apt-get"
+    say(f"Fetching Debian's package {DEBIAN_PACKAGE} (at most {APT_SECONDS} s) ...")
+    folder = staging / "apt"
+    folder.mkdir()
+    _apt_download(folder)
+    files = folder / DEBIAN_FOLDER
+    _check_files(builder.name, files, "try again: the package arrived damaged")
+    yield files, f"from Debian's package {DEBIAN_PACKAGE}, fetched by apt-get"
 
 
 _SOURCES = (_mirror, _debian_installed, _host, _debian_archive)
@@ -221,13 +235,13 @@ def _answers(url: str) -> bool:
 
     def ask():
         with contextlib.suppress(requests.RequestException):
-            reply = requests.head(url, timeout=PROBE_SECONDS, allow_redirects=True)
-            answers.append(reply.ok)
+            with requests.head(url, timeout=PROBE_SECONDS) as reply:
+                answers.append(reply.status_code)
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(PROBE_SECONDS)
-    return answers == [True]
+    return bool(answers)
 
 
 def _apt_download(folder: Path) -> None:
@@ -235,12 +249,6 @@ def _apt_download(folder: Path) -> None:
     for part in ("lists/partial", "cache/archives/partial"):
         (folder / part).mkdir(parents=True)
     apt = ["apt-get", "-qq"]
-    apt += [
-        "-o",
-        f"Dir::State::Lists={folder}/lists",
-        "-o",
-        f"Dir::Cache={folder}/cache",
-    ]
     for setting in (
         f"Dir::State::Lists={folder}/lists",
         f"Dir::Cache={folder}/cache",
@@ -250,42 +258,46 @@ def _apt_download(folder: Path) -> None:
         "APT::Sandbox::User=",
     ):
         apt += ["-o", setting]
-    try:
-        for command in ([*apt, "update"], [*apt, "download", DEBIAN_PACKAGE]):
-            _run(command, folder)
-        packages = list(folder.glob("*.deb"))
-        if not packages:
-            raise Unavailable(f"apt-get found no package {DEBIAN_PACKAGE}")
-        _run(["dpkg-deb", "-x", str(packages[0]), "."], folder)
-    except subprocess.TimeoutExpired:
-        raise Unavailable(f"apt-get did not finish in {APT_SECONDS} s") from None
-    except subprocess.CalledProcessError as error:
-        reason = (error.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise Unavailable(f"{error.cmd[0]} failed: {reason}") from None
-
-
-def _run(command: list[str], folder: Path) -> None:
-    """Run a command, showing how many bytes it has put into the folder so far."""
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
     deadline = time.monotonic() + APT_SECONDS
-    with process, progress_bar(command[0], "B") as bar:
-        while process.poll() is None:
-            if time.monotonic() > deadline:
-                process.kill()
-                raise subprocess.TimeoutExpired(command, APT_SECONDS)
-            sizes = [path.stat().st_size for path in folder.rglob("*.*")]
-            bar.update(sum(sizes) - bar.n)
-            time.sleep(0.1)
-        errors = process.stderr.read()
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command, stderr=errors)
+    _run([*apt, "update"], folder, deadline)
+    _run([*apt, "download", DEBIAN_PACKAGE], folder, deadline)
+    packages = list(folder.glob("*.deb"))
+    if not packages:
+        raise Unavailable(f"apt-get found no package {DEBIAN_PACKAGE}")
+    _run(["dpkg-deb", "-x", str(packages[0]), "."], folder, deadline)
+
+
+def _run(command: list[str], folder: Path, deadline: float) -> None:
+    """Run a command, showing how many bytes it has put into the folder so far."""
+    with (folder / "errors").open("w+") as errors, progress_bar(command[0], "B") as bar:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
+        try:
+            while process.poll() is None:
+                if time.monotonic() > deadline:
+                    raise Unavailable(f"apt-get did not finish in {APT_SECONDS} s")
+                bar.update(_size(folder) - bar.n)
+                time.sleep(0.1)
+        finally:
+            process.kill()
+            process.wait()
+        if process.returncode:
+            errors.seek(0)
+            reason = (errors.read().strip().splitlines() or ["no reason given"])[-1]
+            raise Unavailable(f"{command[0]} failed: {reason}")
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # apt renames what has arrived
+            total += path.stat().st_size
+    return total
 
 
 # --- proof that files are right ------------------------------------------------------
@@ -301,10 +313,14 @@ def _check_files(name: str, folder: Path, cure: str) -> None:
         except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
             raise ZooError(f"{path} is damaged ({error}): {cure}.") from None
         if found != expected:
-            raise ZooError(
-                f"{path} is not the official file (SHA-256 {found[:12]} of "
-                f"its content, expected {expected[:12]}): {cure}."
-            )
+            raise _not_official(path, found, expected, cure)
+
+
+def _not_official(path: Path, found: str, expected: str, cure: str) -> ZooError:
+    return ZooError(
+        f"{path} is not the official file (SHA-256 {found[:12]}, expected "
+        f"{expected[:12]}): {cure}."
+    )
 
 
 def _content_digest(path: Path) -> str:
@@ -352,10 +368,18 @@ class _Files:
     def _fetch(self, url):
         url = getattr(url, "url", url)
         path = self._folder / Path(urllib.parse.urlsplit(url).path).name
-        if not path.is_file():
-            if not self._online:
-                raise ZooError(f"{path} is missing: put the official file there.")
-            _download(url, path, self._builder.url_infos.get(url))
+        expected = self._builder.url_infos.get(url)
+        if self._online:
+            _download(url, path, expected)
+        elif not path.is_file():
+            raise ZooError(f"{path} is missing: put the official file there.")
+        elif expected and not official_files(self._builder.name):
+            # Nothing of ours is pinned, so the file must be TFDS's to the bit.
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != expected.checksum:
+                cure = "put the official file there"
+                raise _not_official(path, found, expected.checksum, cure)
         return os.fspath(path)
 
 
@@ -374,9 +398,7 @@ def _download(url: str, path: Path, expected) -> None:
                     digest.update(chunk)
                     bar.update(len(chunk))
     except requests.RequestException as error:
-        raise Unavailable(
-            f"downloading {url} failed ({type(error).__name__})"
-        ) from None
+        raise Unavailable(f"downloading {url} failed ({one_line(error)})") from None
     if expected and digest.hexdigest() != expected.checksum:
         raise Unavailable(f"{url} did not send the official file (wrong SHA-256)")
 
@@ -390,19 +412,27 @@ def _build(builder, folder: Path, staging: Path, online: bool) -> None:
         return split_generators(_Files(manager, builder, folder, online), *args)
 
     builder._split_generators = from_folder
+    state = random.getstate()  # TFDS draws from it
     tfds.disable_progress_bar()  # ours is one line, TFDS's are a dozen
     try:
         with _progress(builder), contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare(download_dir=staging / "downloads")
-    except OSError as error:
-        if error.errno != errno.ENOSPC and "disk space" not in str(error):
-            raise
+    except (ZooError, Unavailable):
+        raise
+    except Exception as error:
+        full = getattr(error, "errno", None) == errno.ENOSPC
+        if full or "disk space" in str(error):
+            raise ZooError(
+                f"no space left in {staging.parent} to prepare {builder.name}: free "
+                "some or choose another folder with --data-dir."
+            ) from error
         raise ZooError(
-            f"no space left in {staging.parent} to prepare {builder.name}: free some "
-            "or choose another folder with --data-dir."
-        ) from None
+            f"{builder.name} could not be prepared from the files in {folder}; if one "
+            f"is damaged, replace it. {one_line(error)}"
+        ) from error
     finally:
         tfds.enable_progress_bar()
+        random.setstate(state)
 
 
 @contextlib.contextmanager

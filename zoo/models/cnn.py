@@ -43,7 +43,8 @@ def small_cnn(
         name: of the model.
 
     Input shape:
-        uint8 `(batch, height, width, channels)`, 0 to 255.
+        uint8 `(batch, height, width, channels)`, 0 to 255. Floats are cast, so images
+        that were scaled to [0, 1] before would all become black.
 
     Output shape:
         float `(batch, classes)`; without top `(batch, h, w, filters[-1])`, or
@@ -68,12 +69,11 @@ def small_cnn(
     if pooling is not None and pooling not in ends.POOLINGS:
         raise unknown("pooling", pooling, ["None", *ends.POOLINGS])
     inputs, x = ends.images(input_shape, mean, std)
-    if min(inputs.shape[1:3]) < 2 ** len(filters):
+    if filters and min(inputs.shape[1:3]) < 2:
         raise ZooError(
-            f"images of {inputs.shape[1]}x{inputs.shape[2]} are too small for "
-            f"{len(filters)} halvings: input_shape must be at least "
-            f"{2 ** len(filters)}x{2 ** len(filters)}, or filters shorter. "
-            f"Received: input_shape={tuple(input_shape)}, filters={filters}"
+            f"images of {inputs.shape[1]}x{inputs.shape[2]} are too small for the 2x2 "
+            "pooling: height and width in input_shape must be at least 2, or filters "
+            f"empty. Received: input_shape={tuple(input_shape)}, filters={filters}"
         )
     for index, count in enumerate(filters, start=1):
         x = layers.Conv2D(
@@ -82,17 +82,18 @@ def small_cnn(
             strides=1 if index == 1 else 2,
             padding="same",
             use_bias=False,
+            data_format="channels_last",
             name=f"conv_{index}",
         )(x)
         if index == 1:
-            x = layers.MaxPooling2D(name="pool")(x)
+            x = layers.MaxPooling2D(data_format="channels_last", name="pool")(x)
         x = layers.BatchNormalization(momentum=0.9, name=f"norm_{index}")(x)
         x = layers.Activation(activation, name=f"activation_{index}")(x)
     if include_top:
-        x = layers.Flatten(name="flatten")(x)
+        x = layers.Flatten(data_format="channels_last", name="flatten")(x)
         if dropout:
             x = layers.Dropout(dropout, name="dropout")(x)
         x = ends.probabilities(x, layers.Dense, classes, classifier_activation)
     elif pooling:
-        x = ends.POOLINGS[pooling](name="pooling")(x)
+        x = ends.POOLINGS[pooling](data_format="channels_last", name="pooling")(x)
     return keras.Model(inputs, x, name=name)

@@ -20,14 +20,13 @@ def images(input_shape, mean, std):
         mean: what is subtracted from a pixel of 0 to 255.
         std: what the difference is divided by.
     """
-    shape = tuple(input_shape)
+    shape = widths("input_shape", input_shape)
     if len(shape) != 3:
         raise ZooError(
             "input_shape must be (height, width, channels), e.g. (28, 28, 1). "
             f"Received: input_shape={shape}"
         )
-    for size in shape:
-        positive_integer("every size in input_shape", size)
+    number("mean", mean)
     number("std", std, above=0)
     inputs = keras.Input(shape, dtype="uint8", name="images")
     standardise = layers.Rescaling(1 / std, offset=-mean / std, name="standardise")
@@ -56,6 +55,6 @@ def widths(name, values):
         return tuple(positive_integer(name, value) for value in values)
     except (TypeError, ZooError):
         raise ZooError(
-            f"{name} must be positive integers, one a layer, such as (64, 32). "
+            f"{name} must be a list of positive integers, such as (64, 32, 1). "
             f"Received: {name}={values!r}"
         ) from None

@@ -40,7 +40,8 @@ def mlp(
         name: of the model.
 
     Input shape:
-        uint8 `(batch, height, width, channels)`, 0 to 255.
+        uint8 `(batch, height, width, channels)`, 0 to 255. Floats are cast, so images
+        that were scaled to [0, 1] before would all become black.
 
     Output shape:
         float `(batch, classes)`, or `(batch, hidden_units[-1])` without top.
@@ -59,7 +60,7 @@ def mlp(
     dropout = number("dropout", dropout, least=0, below=1)
     layer = layer or layers.Dense
     inputs, x = ends.images(input_shape, mean, std)
-    x = layers.Flatten(name="flatten")(x)
+    x = layers.Flatten(data_format="channels_last", name="flatten")(x)
     for index, units in enumerate(ends.widths("hidden_units", hidden_units), start=1):
         x = layer(units, activation=activation, name=f"hidden_{index}")(x)
         if dropout:

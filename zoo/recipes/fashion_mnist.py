@@ -1,6 +1,16 @@
 """Fashion-MNIST: 60,000 pictures of clothes in 10 classes, to a tested SavedModel.
 
-python -m zoo.recipes.fashion_mnist --model cnn|mlp|my-dense|tiny
+`python -m zoo.recipes.fashion_mnist --model MODEL` trains on 54,000 images, chooses the
+epoch on 6,000 and evaluates it once on the 10,000 of the test set:
+
+    model      parameters  test accuracy    training
+    cnn            80,730  92.50 ± 0.08 %       30 s
+    mlp           235,146  89.74 ± 0.16 %       12 s
+    my-dense      235,146  89.74 ± 0.16 %       11 s
+    tiny            9,850  91.23 ± 0.16 %       23 s
+
+Accuracy: mean ± standard deviation over seeds 0 to 2. Training: median seconds on two
+CPU cores (AMD EPYC). `python benchmarks/claims.py` measures both again.
 """
 
 from dataclasses import dataclass
@@ -9,7 +19,7 @@ from typing import Literal
 
 from zoo import console, data, export
 from zoo.data import pipeline
-from zoo.errors import number, positive_integer
+from zoo.errors import integer, number, positive_integer
 from zoo.files import writable
 from zoo.training import options
 from zoo.training.run import Run
@@ -64,7 +74,7 @@ class Config:
         positive_integer("batch_size", self.batch_size)
         number("learning_rate", self.learning_rate, above=0)
         number("weight_decay", self.weight_decay, least=0)
-        number("seed", self.seed, least=0, below=2**31)
+        integer("seed", self.seed, least=0)
 
 
 PRESETS = {
@@ -120,7 +130,6 @@ def main(argv: list[str] | None = None) -> dict:
     writable(served, "--saved-models-dir")
     print("Loading TensorFlow ...", flush=True)
     keras = console.import_keras()
-    keras.utils.set_random_seed(config.seed)
 
     splits = data.load(
         NAME,
@@ -140,6 +149,7 @@ def main(argv: list[str] | None = None) -> dict:
     )
     validation = pipeline.evaluation(splits.validation)
 
+    keras.utils.set_random_seed(config.seed)
     model = build(config, num_train)
     if config.summary:
         model.summary()
@@ -173,6 +183,7 @@ def main(argv: list[str] | None = None) -> dict:
     metrics["test_loss"], metrics["test_accuracy"] = model.evaluate(
         pipeline.evaluation(splits.test), verbose=0
     )
+    run.write("metrics.json", metrics)  # so that a failing export loses nothing
     metrics["saved_model"] = export.saved_model(model, served, splits.test.x[:256])
     run.finish(metrics)
     return metrics

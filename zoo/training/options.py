@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import itertools
 import shlex
 import sys
 import typing
@@ -86,12 +87,13 @@ def command(recipe: str, presets: dict[str, T], config: T) -> str:
 
 
 def _value_of(option: str, argv: list[str]) -> str | None:
-    for index, word in enumerate(argv):
+    value = None  # the last one counts, as for tyro
+    for word, after in itertools.pairwise([*argv, None]):
         if word == option:
-            return argv[index + 1] if index + 1 < len(argv) else None
-        if word.startswith(f"{option}="):
-            return word.partition("=")[2]
-    return None
+            value = after
+        elif word.startswith(f"{option}="):
+            value = word.partition("=")[2]
+    return value
 
 
 def _one_line(box: str) -> str:

@@ -29,7 +29,7 @@ class Run:
         config.json: the options, all of them.
         environment.json: versions, processor, devices, git commit where there is one.
         history.csv: a row per finished epoch.
-        metrics.json: the results; written last.
+        metrics.json: the results; its `status` is `complete` in the end.
         model.keras: the weights of the best epoch on validation so far.
         tensorboard/: logs for TensorBoard.
     """
@@ -44,6 +44,7 @@ class Run:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         self.path = _new_directory(parent, f"{stamp}-seed{config.seed}")
         self.model = self.path / "model.keras"
+        self._callbacks = []
         self.write("config.json", dataclasses.asdict(config))
         self.write("environment.json", environment())
 
@@ -69,55 +70,63 @@ class Run:
 
     @contextlib.contextmanager
     def training(self, model, metrics: dict, num_train: int) -> Iterator[None]:
-        """Time the block, and keep what is there when it is interrupted or diverges.
+        """Time the block, record how it went, and keep what is there if it fails.
 
         Args:
             model: what the block trains.
-            metrics: gets `status`, `epochs`, `train_seconds` and `images_per_second`;
-                written at once if the training did not complete.
+            metrics: gets `status`, `epochs`, `train_seconds`, `images_per_second` and
+                `validation_accuracy`, and is written to `metrics.json`.
             num_train: the training images of an epoch.
 
         Raises:
             KeyboardInterrupt: the training was interrupted; it is recorded.
             ZooError: the loss became infinite or NaN; it is recorded.
         """
-        metrics["status"] = "complete"
         began = time.perf_counter()
+        status = "trained"
         try:
             yield
-        except KeyboardInterrupt:
-            metrics["status"] = "interrupted"
-            for (
-                callback
-            ) in self._callbacks:  # `fit` did not have them close their files
-                callback.on_train_end()
-        seconds = time.perf_counter() - began
-        history = self.history()
-        metrics["epochs"] = len(history)
-        metrics["train_seconds"] = round(seconds, 3)
-        metrics["images_per_second"] = round(len(history) * num_train / seconds)
-        if history and not math.isfinite(history[-1]["loss"]):
-            metrics["status"] = "diverged"
-        if metrics["status"] == "complete":
-            return
-        if not self.model.exists() and metrics["status"] == "interrupted":
-            with replacing(self.model) as path:
-                model.save(path)
-        metrics["validation_accuracy"] = max(
-            (epoch["val_accuracy"] for epoch in history), default=None
-        )
-        metrics |= dict.fromkeys(("test_accuracy", "test_loss", "saved_model"))
-        self.write("metrics.json", metrics)
-        if metrics["status"] == "diverged":
+        except BaseException as error:
+            interrupted = isinstance(error, KeyboardInterrupt)
+            status = "interrupted" if interrupted else "failed"
+            for callback in self._callbacks:
+                if callback.model:  # `fit` began, and did not have it close its files
+                    callback.on_train_end()
+            if interrupted and not self.model.exists():
+                with replacing(self.model) as path:
+                    model.save(path)
+            raise
+        finally:
+            seconds = time.perf_counter() - began
+            history = self.history()
+            if history and not math.isfinite(history[-1]["loss"]):
+                status = "diverged"
+            accuracies = [epoch["val_accuracy"] for epoch in history]
+            metrics |= {
+                "status": status,
+                "epochs": len(history),
+                "train_seconds": round(seconds, 3),
+                "images_per_second": round(len(history) * num_train / seconds),
+                "validation_accuracy": max(accuracies, default=None),
+                "test_accuracy": None,
+                "test_loss": None,
+                "saved_model": None,
+            }
+            self.write("metrics.json", metrics)
+            if status == "interrupted":
+                say(
+                    f"\nInterrupted after {len(history)} epochs. Best so far: "
+                    f"{self.model}"
+                )
+        if status == "diverged":
             raise ZooError(
                 f"the loss became infinite or NaN in epoch {len(history)}: try again "
                 f"with a lower --learning-rate. What there is of it is in {self.path}"
             )
-        say(f"\nInterrupted after {len(history)} epochs. Best so far: {self.model}")
-        raise KeyboardInterrupt
 
     def finish(self, metrics: dict) -> None:
         """Write `metrics.json` and print the result, and where everything lies."""
+        metrics["status"] = "complete"
         self.write("metrics.json", metrics)
         data = metrics["data"]
         print(
@@ -154,6 +163,7 @@ def environment() -> dict:
         "zoo": zoo.__version__,
         "python": platform.python_version(),
         "keras": keras.__version__,
+        "keras_backend": keras.backend.backend(),
         "tensorflow": tf.__version__,
         "numpy": np.__version__,
         "platform": platform.platform(),

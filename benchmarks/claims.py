@@ -1,0 +1,50 @@
+"""Measure a recipe's claims again: mean ± standard deviation over seeds, per model.
+
+    python benchmarks/claims.py [RECIPE] [--seeds 3]
+
+Prints the table that the recipe's docstring, its card and the README show. Each
+training is a run like any other; records and models go to a temporary folder.
+"""
+
+import argparse
+import contextlib
+import io
+import statistics
+import tempfile
+
+from zoo import recipes
+
+
+def main() -> None:
+    """Train every model of a recipe on several seeds and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("recipe", nargs="?", default="fashion_mnist")
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    recipe = recipes.module(options.recipe)
+    print("    model      parameters  test accuracy    training", flush=True)
+    for model in recipe.PRESETS:
+        runs = [_run(recipe, model, seed) for seed in range(options.seeds)]
+        accuracies = [100 * run["test_accuracy"] for run in runs]
+        mean = statistics.mean(accuracies)
+        spread = statistics.stdev(accuracies) if len(runs) > 1 else 0.0
+        seconds = statistics.median(run["train_seconds"] for run in runs)
+        print(
+            f"    {model:10} {runs[0]['parameters']:10,}  {mean:.2f} ± {spread:.2f} % "
+            f"{seconds:8.0f} s",
+            flush=True,
+        )
+
+
+def _run(recipe, model, seed):
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["--model", model, "--seed", str(seed)]
+        words += ["--runs-dir", folder, "--saved-models-dir", folder]
+        with contextlib.redirect_stdout(io.StringIO()):
+            return recipe.main(words)
+
+
+if __name__ == "__main__":
+    main()
