@@ -76,9 +76,9 @@ def test_mistakes_are_one_line_and_name_the_nearest(argv, parts, capsys):
 def test_train_is_the_recipe_s_own_command(capsys):
     by_zoo = call(capsys, "train", "fashion_mnist", "--model", "tiny", "--help")
     done = run_python("-m", "zoo.recipes.fashion_mnist", "--model", "tiny", "--help")
-    options = re.compile(r"--[a-z][a-z-]*|default: [\w. ]+")
+    options = re.compile(r"--[a-z][a-z-]*")
     assert set(options.findall(by_zoo[1])) == set(options.findall(done.stdout))
-    assert {"--epochs", "default: 16 24 16"} <= set(options.findall(done.stdout))
+    assert "default: 16 24 16" in by_zoo[1] and "default: 16 24 16" in done.stdout
     assert call(capsys, "train")[1].count("fashion_mnist") >= 1
 
 

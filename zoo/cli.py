@@ -66,11 +66,15 @@ def _train(argv: list[str]):
 
 
 def _recipe_claims() -> str:
-    return "\n".join(f"{name}\n    {_claim(name)}\n" for name in recipes.names())
+    return "\n".join(f"{name}\n{_claim(name)}\n" for name in recipes.names())
 
 
 def _claim(name: str) -> str:
-    return recipes.module(name).__doc__.strip()
+    # The docstring's first line, and its table, which alone is indented.
+    first, *rest = recipes.module(name).__doc__.splitlines()
+    return "\n".join(
+        [f"    {first}", *(line for line in rest if line.startswith("  "))]
+    )
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ def host(monkeypatch):
     monkeypatch.setattr(shapes.ZooShapes, "URL", f"{url}/{shapes.FILE}")
     yield url
     server.shutdown()
+    server.server_close()
 
 
 def test_its_own_host(host, tmp_path, capsys):
