@@ -32,6 +32,8 @@ def test_integers():
     assert type(positive_integer("units", np.int64(3))) is int
     with pytest.raises(ZooError, match="seed must be an integer, at least 0.*seed=-1"):
         integer("seed", -1, least=0)
+    with pytest.raises(ZooError, match="at least 0 and below 9"):
+        integer("seed", 9, least=0, below=9)
 
 
 @pytest.mark.parametrize("value", [-0.1, 1, math.nan, "0.5", True, None])

@@ -32,14 +32,16 @@ def unknown(what: str, name: object, known: Iterable[str]) -> ZooError:
     return ZooError(message + (f" Did you mean {close[0]!r}?" if close else ""))
 
 
-def integer(name: str, value: object, *, least: int) -> int:
-    """Return `value` if it is an integer of at least `least`; raise otherwise."""
+def integer(name: str, value: object, *, least: int, below: int | None = None) -> int:
+    """Return `value` if it is an integer in range; raise otherwise."""
     if (
         isinstance(value, bool)
         or not isinstance(value, numbers.Integral)
         or value < least
+        or (below is not None and value >= below)
     ):
         wanted = "a positive integer" if least == 1 else f"an integer, at least {least}"
+        wanted += "" if below is None else f" and below {below}"
         raise ZooError(f"{name} must be {wanted}. Received: {name}={value!r}")
     return int(value)
 

@@ -63,7 +63,7 @@ def schedule(num_examples: int, batch_size: int) -> Schedule:
 
     Example:
         >>> schedule(54_000, 128)
-        Schedule(steps_per_epoch=424, steps_per_execution=8)
+        Schedule(steps_per_epoch=423, steps_per_execution=9)
     """
     positive_integer("num_examples", num_examples)
     positive_integer("batch_size", batch_size)

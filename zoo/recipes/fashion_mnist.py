@@ -74,7 +74,7 @@ class Config:
         positive_integer("batch_size", self.batch_size)
         number("learning_rate", self.learning_rate, above=0)
         number("weight_decay", self.weight_decay, least=0)
-        integer("seed", self.seed, least=0)
+        integer("seed", self.seed, least=0, below=2**32)  # as NumPy has it
 
 
 PRESETS = {

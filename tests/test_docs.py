@@ -1,0 +1,57 @@
+"""What the documents say is run."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+
+import numpy as np
+
+import zoo
+from tests.conftest import ROOT
+from zoo import data
+
+
+def test_examples_in_docstrings():
+    names = [m.name for m in pkgutil.walk_packages(zoo.__path__, "zoo.")]
+    modules = [zoo, *(importlib.import_module(n) for n in names if "__main__" not in n)]
+    results = [doctest.testmod(module, verbose=False) for module in modules]
+    assert sum(result.failed for result in results) == 0
+    assert sum(result.attempted for result in results) >= 8
+
+
+def test_the_example_in_the_readme(monkeypatch):
+    (example,) = re.findall(r"```python\n(.*?)```", read("README.md"), re.DOTALL)
+    rng = np.random.default_rng(0)
+    part = data.Examples(
+        rng.integers(0, 256, (20, 32, 32, 3), np.uint8), rng.integers(0, 10, 20)
+    )
+    asked = []
+
+    def load(name):
+        asked.append(name)
+        return data.Splits(name, part, part, part, tuple("0123456789"), "", "")
+
+    monkeypatch.setattr(data, "load", load)
+    namespace = {}
+    exec(example.replace("epochs=10", "epochs=1, verbose=0"), namespace)
+    assert asked == ["cifar10"]
+    assert namespace["model"].optimizer.iterations.numpy() == namespace["steps"]
+
+
+def test_two_commands_do_everything():
+    commands = re.findall(r"```bash\n(python3 .*)\n```", read("README.md"))
+    assert len(commands) == 2
+    main_job, tests = commands
+    assert main_job.endswith(".venv/bin/python -m zoo.recipes.fashion_mnist")
+    assert tests.endswith(".venv/bin/pip install -e '.[dev]' && .venv/bin/pytest")
+    assert "grep -- '&& .venv/bin/pytest$' README.md" in read(".ci/run")
+
+
+def test_the_version_is_in_the_changelog():
+    heading = rf"^## (Unreleased|{re.escape(zoo.__version__)})"
+    assert re.search(heading, read("CHANGELOG.md"), re.MULTILINE)
+
+
+def read(name):
+    return (ROOT / name).read_text(encoding="utf8")
