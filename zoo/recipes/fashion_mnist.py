@@ -5,9 +5,9 @@ epoch on 6,000 and evaluates it once on the 10,000 of the test set:
 
     model      parameters  test accuracy    training
     cnn            80,730  92.50 ± 0.08 %       30 s
-    mlp           235,146  89.74 ± 0.16 %       12 s
+    mlp           235,146  89.74 ± 0.16 %       11 s
     my-dense      235,146  89.74 ± 0.16 %       11 s
-    tiny            9,850  91.23 ± 0.16 %       23 s
+    tiny            9,850  91.23 ± 0.16 %       22 s
 
 Accuracy: mean ± standard deviation over seeds 0 to 2. Training: median seconds on two
 CPU cores (AMD EPYC). `python benchmarks/claims.py` measures both again.
