@@ -41,7 +41,9 @@ def main() -> None:
         autotuned = stream.with_options(_autotuned())
         jobs = {
             "NumPy arrays": fit(*train, batch_size=size),
-            "no data work": fit(stream.take(1).cache().repeat(), steps_per_epoch=steps),
+            "no data work": fit(
+                stream.take(1).cache().repeat(), steps_per_epoch=steps, shuffle=False
+            ),
             "zoo pipeline, autotuned by tf.data": fit(
                 autotuned, steps_per_epoch=steps, shuffle=False
             ),
