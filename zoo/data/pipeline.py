@@ -81,7 +81,7 @@ def options() -> "tf.data.Options":
     """Return the options that every pipeline of the zoo uses.
 
     Autotuning is off: its thread sleeps for ever longer times, and the end of an epoch
-    waits for it (up to 5 s were measured; `benchmarks/pipeline.py` shows it).
+    may have to wait for it. `benchmarks/pipeline.py` shows that in its slowest rounds.
     """
     import tensorflow as tf
 
