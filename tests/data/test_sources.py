@@ -226,13 +226,28 @@ def test_two_processes_do_not_harm_each_other(tmp_path):
     assert errors.count("Another process is preparing") == 1
 
 
-def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
-    shapes.write_official_file(tmp_path / "mirror" / shapes.NAME)
-
-    def full(*args, **kwargs):
+def wrapped():
+    """Raise a full disk's error as TFDS does: inside one of its own."""
+    try:
         raise OSError(errno.ENOSPC, "No space left on device")
+    except OSError as error:
+        raise RuntimeError("Error while extracting") from error
 
-    monkeypatch.setattr(shapes.ZooShapes, "download_and_prepare", full)
+
+def said_by_tensorflow():
+    raise RuntimeError("ResourceExhaustedError: x; No space left on device")
+
+
+def foreseen_by_tfds():
+    raise OSError("Not enough disk space. Needed: 3 GiB")
+
+
+@pytest.mark.parametrize("full", [wrapped, said_by_tensorflow, foreseen_by_tfds])
+def test_a_full_disk_leaves_nothing_behind(full, tmp_path, monkeypatch):
+    shapes.write_official_file(tmp_path / "mirror" / shapes.NAME)
+    monkeypatch.setattr(
+        shapes.ZooShapes, "download_and_prepare", lambda *args, **kwargs: full()
+    )
     with pytest.raises(ZooError, match="no space left in .*--data-dir"):
         shapes.load(tmp_path / "data", mirror=tmp_path / "mirror")
     assert [path.name for path in (tmp_path / "data").iterdir()] == [".zoo.lock"]

@@ -420,8 +420,7 @@ def _build(builder, folder: Path, staging: Path, online: bool) -> None:
     except (ZooError, Unavailable):
         raise
     except Exception as error:
-        full = getattr(error, "errno", None) == errno.ENOSPC
-        if full or "disk space" in str(error):
+        if _says_disk_full(error):
             raise ZooError(
                 f"no space left in {staging.parent} to prepare {builder.name}: free "
                 "some or choose another folder with --data-dir."
@@ -433,6 +432,17 @@ def _build(builder, folder: Path, staging: Path, online: bool) -> None:
     finally:
         tfds.enable_progress_bar()
         random.setstate(state)
+
+
+def _says_disk_full(error: BaseException | None) -> bool:
+    # TFDS and TensorFlow wrap the system's error, each in its own way.
+    while error is not None:
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            return True
+        if "No space left" in str(error) or "disk space" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 @contextlib.contextmanager
