@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 
 import zoo
 from zoo import console, data, recipes
-from zoo.data import sources
+from zoo.data import official
 from zoo.errors import ZooError, unknown
 from zoo.training import options
 
@@ -105,7 +105,7 @@ class DataList:
 
     def __call__(self):
         """Print the list."""
-        for name in sources.names():
+        for name in official.names():
             path = data.folder(name, data_dir=self.data_dir)
             print(f"{name:14} {path or f'not here; get it: zoo data fetch {name}'}")
         print("Any other image-classification name of TensorFlow Datasets works too.")
@@ -138,7 +138,7 @@ class DataCheck(Data):
         if path is None:
             raise ZooError(f"{self.name} is not here: zoo data fetch {self.name}")
         splits = data.load(self.name, data_dir=self.data_dir, validation=0)
-        pinned = self.name in sources.PINNED
+        pinned = self.name in official.PINNED
         print(f"{self.name} is in {path}")
         print(f"images   {len(splits.train.y):,} training, {len(splits.test.y):,} test")
         print(f"digest   SHA-256 {splits.digest}")

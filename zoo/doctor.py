@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 import zoo
 from zoo import data
 from zoo.console import import_keras
-from zoo.data import sources
+from zoo.data import official
 
 DISTRIBUTION = "keras-recipe-zoo"
 
@@ -23,7 +23,7 @@ def examine(data_dir: Path | None) -> int:
         return 1
     for device in _devices():
         _row("device", device)
-    for name in sources.names():
+    for name in official.names():
         path = data.folder(name, data_dir=data_dir)
         _row(name, path or f"not here; to add it: zoo data fetch {name}")
     return 0

@@ -13,7 +13,7 @@ import time
 import numpy as np
 import tensorflow_datasets as tfds
 
-from zoo.data import datasets, sources
+from zoo.data import datasets, official
 
 NAME = "zoo_shapes"
 FILE = "shapes.npy.gz"
@@ -77,8 +77,8 @@ class ZooShapes(tfds.core.GeneratorBasedBuilder):
 
 def pin() -> None:
     """Pin the digests of the official file and of the arrays that TFDS makes of it."""
-    sources.PINNED[f"{NAME}/{FILE}"] = hashlib.sha256(content()).hexdigest()
-    sources.PINNED[NAME] = ARRAYS_DIGEST
+    official.PINNED[f"{NAME}/{FILE}"] = hashlib.sha256(content()).hexdigest()
+    official.PINNED[NAME] = ARRAYS_DIGEST
 
 
 def load(data_dir, **kwargs):

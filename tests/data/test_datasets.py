@@ -9,7 +9,7 @@ import pytest
 
 from tests.data import shapes
 from zoo import ZooError, data
-from zoo.data import datasets, sample, sources
+from zoo.data import datasets, official, sample, sources
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def mirror(tmp_path):
 
 @pytest.fixture
 def pinned(monkeypatch):
-    monkeypatch.setattr(sources, "PINNED", dict(sources.PINNED))
+    monkeypatch.setattr(official, "PINNED", dict(official.PINNED))
     shapes.pin()
 
 
@@ -56,7 +56,7 @@ def test_other_spellings_of_a_name_are_the_same_set(tmp_path, mirror, pinned):
     for name in ("ZooShapes", f"{shapes.NAME}:1.0.0"):
         splits = data.load(name, data_dir=tmp_path, mirror=mirror)
         assert splits.name == shapes.NAME
-    sources.PINNED[shapes.NAME] = "0" * 64
+    official.PINNED[shapes.NAME] = "0" * 64
     with pytest.raises(ZooError, match="does not hold the official data"):
         data.load("ZooShapes", data_dir=tmp_path)
 
@@ -213,7 +213,7 @@ def test_damaged_metadata_is_an_error(tmp_path, mirror):
 
 
 def test_other_arrays_than_the_pinned_are_never_returned(tmp_path, mirror, pinned):
-    sources.PINNED[shapes.NAME] = "0" * 64
+    official.PINNED[shapes.NAME] = "0" * 64
     with pytest.raises(ZooError, match="does not hold the official data"):
         shapes.load(tmp_path, mirror=mirror)
     assert data.folder(shapes.NAME, data_dir=tmp_path) is None
@@ -242,7 +242,7 @@ def test_bad_arguments_are_one_line_errors(kwargs, message, only_the_sample):
 
 def test_pinned_digests_of_the_whole_set(whole_fashion_mnist):
     splits = data.load("fashion_mnist", data_dir=whole_fashion_mnist)
-    assert splits.digest == sources.PINNED["fashion_mnist"]
+    assert splits.digest == official.PINNED["fashion_mnist"]
     assert len(splits.train.y) == 54_000 and len(splits.validation.y) == 6_000
     assert np.bincount(splits.validation.y).tolist() == [600] * 10
     assert np.bincount(splits.test.y).tolist() == [1000] * 10

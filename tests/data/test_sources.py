@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.data import shapes
 from zoo import ZooError, data
-from zoo.data import sources
+from zoo.data import apt, official, sources
 
 LOAD = (
     "import sys; from tests.data import shapes; print(shapes.load(sys.argv[1]).digest)"
@@ -108,20 +108,20 @@ def test_the_mirror_may_come_from_the_environment(tmp_path, monkeypatch):
 
 
 def test_a_mirror_without_this_set_is_passed_over(tmp_path):
-    with pytest.raises(sources.Unavailable, match="has no folder fashion_mnist/"):
+    with pytest.raises(official.Unavailable, match="has no folder fashion_mnist/"):
         asked(sources._mirror, tmp_path)
 
 
 def test_debian_s_package_where_it_is_installed(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "DEBIAN_FOLDER", tmp_path / "absent")
-    with pytest.raises(sources.Unavailable, match="is not installed"):
+    with pytest.raises(official.Unavailable, match="is not installed"):
         asked(sources._debian_installed)
     monkeypatch.setattr(sources, "DEBIAN_FOLDER", tmp_path)
     with pytest.raises(
         ZooError, match="train-images-idx3-ubyte.gz is missing.*reinstall"
     ):
         asked(sources._debian_installed)
-    monkeypatch.setattr(sources, "PINNED", {})
+    monkeypatch.setattr(official, "PINNED", {})
     folder, sentence = asked(sources._debian_installed)
     assert folder == tmp_path and "dataset-fashion-mnist" in sentence
 
@@ -135,13 +135,13 @@ def test_debian_s_package_where_it_is_installed(tmp_path, monkeypatch):
     ],
 )
 def test_an_apt_that_fails_is_passed_over(script, message, tmp_path, monkeypatch):
-    apt = tmp_path / "apt-get"
-    apt.write_text(f"#!/bin/sh\n{script}\n")
-    apt.chmod(0o755)
-    (tmp_path / "dpkg-deb").symlink_to(apt)
+    program = tmp_path / "apt-get"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    (tmp_path / "dpkg-deb").symlink_to(program)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(sources, "APT_SECONDS", 0.3 if "sleep" in script else 30)
-    with pytest.raises(sources.Unavailable, match=message):
+    monkeypatch.setattr(apt, "SECONDS", 0.3 if "sleep" in script else 30)
+    with pytest.raises(official.Unavailable, match=message):
         asked(sources._debian_archive, staging=tmp_path)
 
 
@@ -158,15 +158,15 @@ def test_debian_s_archive(tmp_path, monkeypatch):
     (tree / "DEBIAN" / "control").write_text(control)
     package = tmp_path / "x.deb"
     subprocess.run(["dpkg-deb", "-b", tree, package], check=True, capture_output=True)
-    apt = tmp_path / "apt-get"
-    apt.write_text(
+    program = tmp_path / "apt-get"
+    program.write_text(
         "#!/bin/sh\nhead -c 300000 /dev/zero | tr '\\0' e >&2\n"
         "for i in 1 2 3 4 5 6 7; do touch part$i; mv part$i done; sleep 0.02; done\n"
         f'case "$*" in *download*) cp {package} .;; esac\n'
     )
-    apt.chmod(0o755)
+    program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(sources, "PINNED", {})
+    monkeypatch.setattr(official, "PINNED", {})
     (tmp_path / "staging").mkdir()
     folder, origin = asked(sources._debian_archive, staging=tmp_path / "staging")
     assert [path.name for path in folder.iterdir()] == ["file.gz"]
@@ -175,8 +175,8 @@ def test_debian_s_archive(tmp_path, monkeypatch):
 
 def test_without_apt(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(sources.Unavailable, match="no apt-get"):
-        asked(sources._debian_archive)
+    with pytest.raises(official.Unavailable, match="no apt-get"):
+        asked(sources._debian_archive, staging=tmp_path)
 
 
 def test_a_killed_preparation_is_repaired_by_the_next_call(tmp_path):

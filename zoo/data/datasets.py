@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from zoo.console import absl_errors_only, import_keras, one_line, progress_bar, say
-from zoo.data import sample, sources
+from zoo.data import official, sample, sources
 from zoo.errors import ZooError, integer, number
 from zoo.files import writable
 
@@ -166,7 +166,7 @@ def fetch(
     try:
         with absl_errors_only():
             return _whole(name, _data_dir(data_dir), mirror, force)[1]
-    except sources.Unavailable as why:
+    except official.Unavailable as why:
         raise ZooError(f"{why}. {_ways(name)}") from None
 
 
@@ -204,7 +204,7 @@ def _load_whole(name, data_dir, mirror) -> tuple[str, _Whole, str]:
     name = sources.canonical_name(name, data_dir)
     try:
         whole, path, origin = _whole(name, data_dir, mirror)
-    except sources.Unavailable as why:
+    except official.Unavailable as why:
         if name != "fashion_mnist":
             raise ZooError(f"{why}. {_ways(name)}") from None
         say(
@@ -218,7 +218,7 @@ def _load_whole(name, data_dir, mirror) -> tuple[str, _Whole, str]:
 
 
 def _ways(name: str) -> str:
-    files = ", ".join(sources.official_files(name)) or "its official files"
+    files = ", ".join(official.official_files(name)) or "its official files"
     ways = [
         f"with a network: zoo data fetch {name}",
         f"with the official files in DIR/{name.partition('/')[0]}/ ({files}): "
@@ -267,7 +267,7 @@ def _read_checked(path: Path, what: str, cure: str) -> _Whole:
     test = _read(builder, test, image, label, cure)
     class_names = tuple(builder.info.features[label].names)
     whole = _Whole(train, test, class_names, digest(train, test))
-    _check(whole, sources.PINNED.get(builder.name, whole.digest), what, cure)
+    _check(whole, official.PINNED.get(builder.name, whole.digest), what, cure)
     return whole
 
 

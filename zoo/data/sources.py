@@ -1,4 +1,4 @@
-"""Where a data set's files come from, and proof that they are right.
+"""Where a data set's files come from.
 
 TensorFlow Datasets (TFDS) prepares the files and keeps them in its own `data_dir`.
 `preparing` hands it a folder of official files, from the first source that has them:
@@ -7,56 +7,23 @@ a mirror, Debian's package, the data set's own host, Debian's archive.
 
 import contextlib
 import difflib
-import errno
-import gzip
-import hashlib
-import inspect
-import io
-import os
-import random
 import shutil
-import subprocess
-import tarfile
 import tempfile
 import threading
-import time
 import urllib.parse
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from zoo.console import one_line, progress_bar, say
+from zoo.console import say
+from zoo.data import apt, official
+from zoo.data.official import Unavailable, check_files
+from zoo.data.preparation import prepare
 from zoo.errors import ZooError
 
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 DEBIAN_FOLDER = Path("usr/share/datasets/fashion-mnist")
 PROBE_SECONDS = 3
-APT_SECONDS = 60
 _STAGING = ".zoo-preparing-"
-
-
-def _pinned() -> dict[str, str]:
-    lines = Path(__file__).with_name("digests.txt").read_text().splitlines()
-    return {name: digest for digest, name in map(str.split, lines)}
-
-
-# NAME -> SHA-256 of the decoded arrays, as `datasets.digest` computes it;
-# NAME/FILE -> SHA-256 of what an official file holds, as `_content_digest` computes it.
-PINNED = _pinned()
-
-
-class Unavailable(Exception):
-    """This source does not have the data set; the message says why."""
-
-
-def names() -> list[str]:
-    """Return the names of the data sets whose digests are pinned."""
-    return [name for name in PINNED if "/" not in name]
-
-
-def official_files(name: str) -> list[str]:
-    """Return the names of the official files, as far as they are pinned."""
-    return [path.partition("/")[2] for path in PINNED if path.startswith(f"{name}/")]
 
 
 def builder(name: str, data_dir: Path):
@@ -79,9 +46,10 @@ def builder(name: str, data_dir: Path):
     stem = name.partition("/")[0].partition(":")[0]
     close = difflib.get_close_matches(stem, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
+    pinned = ", ".join(official.names())
     raise ZooError(
-        f"unknown data set {name!r}: it must be {', '.join(names())} or another name "
-        f"of TensorFlow Datasets.{hint}"
+        f"unknown data set {name!r}: it must be {pinned} or another name of TensorFlow "
+        f"Datasets.{hint}"
     )
 
 
@@ -150,7 +118,7 @@ def preparing(name: str, data_dir: Path, mirror: Path | None) -> Iterator:
             try:
                 with source(staged, mirror, staging) as (folder, origin):
                     say(f"Preparing {name} {origin} ...")
-                    _build(staged, folder, staging, online=source is _host)
+                    prepare(staged, folder, staging, online=source is _host)
                     break
             except Unavailable as why:
                 say(f"{name}: {why}.")
@@ -177,7 +145,7 @@ def _mirror(builder, mirror: Path | None, staging) -> Iterator[tuple[Path, str]]
     folder = mirror / builder.name
     if not folder.is_dir():
         raise Unavailable(f"the mirror {mirror} has no folder {builder.name}/")
-    _check_files(builder.name, folder, f"put the official file into {folder}")
+    check_files(builder.name, folder, f"put the official file into {folder}")
     yield folder, f"from the mirror {folder}"
 
 
@@ -188,7 +156,7 @@ def _debian_installed(builder, mirror, staging) -> Iterator[tuple[Path, str]]:
     if not folder.is_dir():
         raise Unavailable(f"Debian's package {DEBIAN_PACKAGE} is not installed")
     cure = f"reinstall it (apt-get install --reinstall {DEBIAN_PACKAGE})"
-    _check_files(builder.name, folder, cure)
+    check_files(builder.name, folder, cure)
     yield folder, f"from Debian's package {DEBIAN_PACKAGE} in {folder}"
 
 
@@ -208,14 +176,11 @@ def _host(builder, mirror, staging) -> Iterator[tuple[Path, str]]:
 @contextlib.contextmanager
 def _debian_archive(builder, mirror, staging) -> Iterator[tuple[Path, str]]:
     _only_fashion_mnist(builder)
-    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        raise Unavailable("no apt-get here to fetch Debian's package with")
-    say(f"Fetching Debian's package {DEBIAN_PACKAGE} (at most {APT_SECONDS} s) ...")
     folder = staging / "apt"
     folder.mkdir()
-    _apt_download(folder)
+    apt.fetch(DEBIAN_PACKAGE, folder)
     files = folder / DEBIAN_FOLDER
-    _check_files(builder.name, files, "try again: the package arrived damaged")
+    check_files(builder.name, files, "try again: the package arrived damaged")
     yield files, f"from Debian's package {DEBIAN_PACKAGE}, fetched by apt-get"
 
 
@@ -242,224 +207,3 @@ def _answers(url: str) -> bool:
     thread.start()
     thread.join(PROBE_SECONDS)
     return bool(answers)
-
-
-def _apt_download(folder: Path) -> None:
-    # apt's lists and cache in a folder of ours: no root, and nothing left behind.
-    for part in ("lists/partial", "cache/archives/partial"):
-        (folder / part).mkdir(parents=True)
-    apt = ["apt-get", "-qq"]
-    for setting in (
-        f"Dir::State::Lists={folder}/lists",
-        f"Dir::Cache={folder}/cache",
-        "Acquire::Retries=0",
-        "Acquire::http::Timeout=10",
-        "Acquire::https::Timeout=10",
-        "APT::Sandbox::User=",
-    ):
-        apt += ["-o", setting]
-    deadline = time.monotonic() + APT_SECONDS
-    _run([*apt, "update"], folder, deadline)
-    _run([*apt, "download", DEBIAN_PACKAGE], folder, deadline)
-    packages = list(folder.glob("*.deb"))
-    if not packages:
-        raise Unavailable(f"apt-get found no package {DEBIAN_PACKAGE}")
-    _run(["dpkg-deb", "-x", str(packages[0]), "."], folder, deadline)
-
-
-def _run(command: list[str], folder: Path, deadline: float) -> None:
-    """Run a command, showing how many bytes it has put into the folder so far."""
-    with (folder / "errors").open("w+") as errors, progress_bar(command[0], "B") as bar:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-        )
-        try:
-            while process.poll() is None:
-                if time.monotonic() > deadline:
-                    raise Unavailable(f"apt-get did not finish in {APT_SECONDS} s")
-                bar.update(_size(folder) - bar.n)
-                time.sleep(0.1)
-        finally:
-            process.kill()
-            process.wait()
-        if process.returncode:
-            errors.seek(0)
-            reason = (errors.read().strip().splitlines() or ["no reason given"])[-1]
-            raise Unavailable(f"{command[0]} failed: {reason}")
-
-
-def _size(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # apt renames what has arrived
-            total += path.stat().st_size
-    return total
-
-
-# --- proof that files are right ------------------------------------------------------
-
-
-def _check_files(name: str, folder: Path, cure: str) -> None:
-    for file in official_files(name):
-        path, expected = folder / file, PINNED[f"{name}/{file}"]
-        if not path.is_file():
-            raise ZooError(f"{path} is missing: {cure}.")
-        try:
-            found = _content_digest(path)
-        except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
-            raise ZooError(f"{path} is damaged ({error}): {cure}.") from None
-        if found != expected:
-            raise _not_official(path, found, expected, cure)
-
-
-def _not_official(path: Path, found: str, expected: str, cure: str) -> ZooError:
-    return ZooError(
-        f"{path} is not the official file (SHA-256 {found[:12]}, expected "
-        f"{expected[:12]}): {cure}."
-    )
-
-
-def _content_digest(path: Path) -> str:
-    """Return the SHA-256 of what a compressed file holds, however it was compressed.
-
-    Of a tar archive: the SHA-256 over the lines `NAME SHA-256` of its `.bin` members
-    in order of name, so that time stamps and owners do not matter.
-    """
-    if not path.name.endswith(".tar.gz"):
-        with gzip.open(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    with tarfile.open(path) as archive:
-        lines = []
-        for member in archive:
-            if member.name.endswith(".bin"):
-                sha = hashlib.file_digest(archive.extractfile(member), "sha256")
-                lines.append(f"{Path(member.name).name} {sha.hexdigest()}\n")
-    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
-
-
-# --- preparing -----------------------------------------------------------------------
-
-
-class _Files:
-    """A TFDS download manager that takes its files from a folder.
-
-    Online, a file that is not in the folder is downloaded into it.
-    """
-
-    def __init__(self, manager, builder, folder: Path, online: bool):
-        self._manager, self._builder = manager, builder
-        self._folder, self._online = folder, online
-
-    def __getattr__(self, name):
-        return getattr(self._manager, name)
-
-    def download(self, urls):
-        import tree
-
-        return tree.map_structure(self._fetch, urls)
-
-    def download_and_extract(self, urls):
-        return self._manager.extract(self.download(urls))
-
-    def _fetch(self, url):
-        url = getattr(url, "url", url)
-        path = self._folder / Path(urllib.parse.urlsplit(url).path).name
-        expected = self._builder.url_infos.get(url)
-        if self._online:
-            _download(url, path, expected)
-        elif not path.is_file():
-            raise ZooError(f"{path} is missing: put the official file there.")
-        elif expected and not official_files(self._builder.name):
-            # Nothing of ours is pinned, so the file must be TFDS's to the bit.
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-            if found != expected.checksum:
-                cure = "put the official file there"
-                raise _not_official(path, found, expected.checksum, cure)
-        return os.fspath(path)
-
-
-def _download(url: str, path: Path, expected) -> None:
-    # TFDS's own downloader has no time-out: a stalled line would hang for ever.
-    import requests
-
-    digest = hashlib.sha256()
-    try:
-        with requests.get(url, stream=True, timeout=(PROBE_SECONDS, 30)) as reply:
-            reply.raise_for_status()
-            size = int(reply.headers.get("Content-Length", 0)) or None
-            with path.open("wb") as file, progress_bar(path.name, "B", size) as bar:
-                for chunk in reply.iter_content(1 << 20):
-                    file.write(chunk)
-                    digest.update(chunk)
-                    bar.update(len(chunk))
-    except requests.RequestException as error:
-        raise Unavailable(f"downloading {url} failed ({one_line(error)})") from None
-    if expected and digest.hexdigest() != expected.checksum:
-        raise Unavailable(f"{url} did not send the official file (wrong SHA-256)")
-
-
-def _build(builder, folder: Path, staging: Path, online: bool) -> None:
-    import tensorflow_datasets as tfds
-
-    split_generators = builder._split_generators
-
-    def from_folder(manager, *args):
-        return split_generators(_Files(manager, builder, folder, online), *args)
-
-    builder._split_generators = from_folder
-    state = random.getstate()  # TFDS draws from it
-    tfds.disable_progress_bar()  # ours is one line, TFDS's are a dozen
-    try:
-        with _progress(builder), contextlib.redirect_stdout(io.StringIO()):
-            builder.download_and_prepare(download_dir=staging / "downloads")
-    except (ZooError, Unavailable):
-        raise
-    except Exception as error:
-        if _says_disk_full(error):
-            raise ZooError(
-                f"no space left in {staging.parent} to prepare {builder.name}: free "
-                "some or choose another folder with --data-dir."
-            ) from error
-        raise ZooError(
-            f"{builder.name} could not be prepared from the files in {folder}; if one "
-            f"is damaged, replace it. {one_line(error)}"
-        ) from error
-    finally:
-        tfds.enable_progress_bar()
-        random.setstate(state)
-
-
-def _says_disk_full(error: BaseException | None) -> bool:
-    # TFDS and TensorFlow wrap the system's error, each in its own way.
-    while error is not None:
-        if getattr(error, "errno", None) == errno.ENOSPC:
-            return True
-        if "No space left" in str(error) or "disk space" in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-@contextlib.contextmanager
-def _progress(builder) -> Iterator[None]:
-    """Show one bar that counts the examples of all splits as they are written."""
-    generate_examples = builder._generate_examples
-
-    with progress_bar(builder.name, unit="images") as bar:
-
-        def counted(examples):
-            for example in examples:
-                yield example
-                bar.update()
-
-        def generate(*args, **kwargs):
-            examples = generate_examples(*args, **kwargs)
-            return counted(examples) if inspect.isgenerator(examples) else examples
-
-        builder._generate_examples = generate
-        yield
