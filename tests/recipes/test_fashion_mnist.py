@@ -126,8 +126,13 @@ def test_ctrl_c_keeps_what_is_there(whole_fashion_mnist, tmp_path):
         "--data-dir",
         str(whole_fashion_mnist),
     ]
+    code = (  # a job in the background is born ignoring Ctrl-C
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from zoo import console; from zoo.recipes import fashion_mnist\n"
+        "console.command_line(fashion_mnist.main)"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "zoo.recipes.fashion_mnist", *words],
+        [sys.executable, "-u", "-c", code, *words],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,

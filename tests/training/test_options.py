@@ -78,7 +78,7 @@ def test_the_command_names_only_what_differs():
             ["'cnn', 'mlp'", "See python -m zoo.recipes.thing --help"],
         ),
         (["--epochs", "many"], ["--epochs", "many"]),
-        (["--epochs"], ["Missing value for argument '--epochs'"]),
+        (["--epochs"], ["Missing value for argument", "--epochs"]),
         (["--epochs", "0"], ["epochs must be a positive integer", "epochs=0"]),
         (["extra"], ["extra"]),
         (["--model"], ["--model"]),
