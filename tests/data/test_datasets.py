@@ -6,6 +6,7 @@ import random
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from tests.data import shapes
 from zoo import ZooError, data
@@ -59,6 +60,16 @@ def test_other_spellings_of_a_name_are_the_same_set(tmp_path, mirror, pinned):
     official.PINNED[shapes.NAME] = "0" * 64
     with pytest.raises(ZooError, match="does not hold the official data"):
         data.load("ZooShapes", data_dir=tmp_path)
+
+
+def test_the_version_that_is_asked_for_is_the_one_that_is_loaded(
+    tmp_path, mirror, monkeypatch
+):
+    version = tfds.core.Version("0.9.0")
+    monkeypatch.setattr(shapes.ZooShapes, "SUPPORTED_VERSIONS", [version])
+    with pytest.raises(ZooError, match="0.9.0|version"):  # TFDS prepares only 1.0.0
+        data.load(f"{shapes.NAME}:0.9.0", data_dir=tmp_path, mirror=mirror)
+    assert data.folder(shapes.NAME, data_dir=tmp_path) is None
 
 
 def test_a_stale_mirror_does_not_matter_once_prepared(tmp_path, mirror, monkeypatch):

@@ -198,12 +198,12 @@ def _mirror_dir(mirror) -> Path | None:
 
 
 @absl_errors_only()
-def _load_whole(name, data_dir, mirror) -> tuple[str, _Whole, str]:
+def _load_whole(asked, data_dir, mirror) -> tuple[str, _Whole, str]:
     import_keras()  # TensorFlow, quietly
     data_dir = _data_dir(data_dir)
-    name = sources.canonical_name(name, data_dir)
+    name = sources.canonical_name(asked, data_dir)
     try:
-        whole, path, origin = _whole(name, data_dir, mirror)
+        whole, path, origin = _whole(asked, data_dir, mirror)  # its version counts
     except official.Unavailable as why:
         if name != "fashion_mnist":
             raise ZooError(f"{why}. {_ways(name)}") from None
