@@ -1,0 +1,68 @@
+"""What watching the gradients costs: an epoch with `GradientMonitor` and without.
+
+    python benchmarks/callbacks.py [--rounds 5] [--models cnn mlp]
+
+Each fit has three epochs of which the second counts: the first traces the step. Fits
+with and without the monitor take turns; printed are the medians and their ratio.
+"""
+
+import argparse
+import time
+
+import keras
+from timing import table, whole_fashion_mnist
+
+from zoo.callbacks import GradientMonitor
+from zoo.data import pipeline
+from zoo.recipes import fashion_mnist
+
+
+class SecondEpoch(keras.callbacks.Callback):
+    """Times it, whatever other callbacks do at its end included."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Take the time between two beginnings."""
+        if epoch == 2:
+            self.seconds = time.perf_counter() - self._began
+        self._began = time.perf_counter()
+
+
+def main() -> None:
+    """Measure the models, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--models", nargs="+", default=["cnn", "mlp"])
+    arguments = parser.parse_args()
+    train = whole_fashion_mnist().train
+    for name in arguments.models:
+        config = fashion_mnist.PRESETS[name]
+        steps, _ = pipeline.schedule(len(train.y), config.batch_size)
+        model = fashion_mnist.build(config, len(train.y))
+        batches = pipeline.training(train, config.batch_size, seed=0)
+        probe = train.x[:256]
+        watchers = {
+            "without": lambda: [],
+            "GradientMonitor": lambda probe=probe: [GradientMonitor(probe)],
+            "GradientMonitor, details always": lambda probe=probe: [
+                GradientMonitor(probe, detail_every=1)
+            ],
+        }
+        seconds = {watcher: [] for watcher in watchers}
+        for _ in range(arguments.rounds):
+            for watcher, make in watchers.items():
+                epoch = SecondEpoch()
+                model.fit(
+                    batches,
+                    steps_per_epoch=steps,
+                    epochs=3,
+                    shuffle=False,
+                    verbose=0,
+                    callbacks=[epoch, *make()],
+                )
+                seconds[watcher].append(epoch.seconds)
+        title = f"{name}: an epoch of {len(train.y):,} images"
+        table(title, seconds, "without")
+
+
+if __name__ == "__main__":
+    main()
