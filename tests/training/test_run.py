@@ -36,7 +36,7 @@ def fit(run, metrics, epochs=2, callbacks=(), nan=False):
             epochs=epochs,
             validation_data=(x, y),
             verbose=0,
-            callbacks=[*run.callbacks(), *callbacks],
+            callbacks=[*run.callbacks(probe=x), *callbacks],
         )
     return model
 
@@ -69,7 +69,11 @@ def test_the_record_of_a_run(run, tmp_path):
     assert [row["epoch"] for row in run.history()] == [0, 1]
     assert {"loss", "val_loss", "accuracy", "val_accuracy"} <= set(run.history()[0])
     assert run.model.exists()
-    assert list((run.path / "tensorboard").rglob("events.*"))
+    folders = {path.parent.name for path in run.path.rglob("events.*")}
+    assert folders == {"train", "validation", "gradients"}
+    assert read(run, "gradients.json")["epochs"][1]["model"]["gradient_norm"] > 0
+    seen = {"learning_rate", "gradient_norm", "update_ratio"}
+    assert seen <= set(run.history()[0])
     assert read(run, "metrics.json") == metrics
 
 
@@ -101,7 +105,9 @@ def test_an_interrupted_training_keeps_what_is_there(run, finished, capsys):
     best = max((row["val_accuracy"] for row in run.history()), default=None)
     assert recorded["validation_accuracy"] == best
     assert keras.models.load_model(run.model).count_params() == 2
-    assert str(run.model) in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert str(run.model) in err and f"Report: {run.path / 'report.html'}" in err
+    assert "interrupted" in (run.path / "report.html").read_text()
 
 
 def test_a_diverging_training_is_an_error_and_recorded(run):
@@ -110,6 +116,44 @@ def test_a_diverging_training_is_an_error_and_recorded(run):
     recorded = read(run, "metrics.json")
     assert recorded["status"] == "diverged" and recorded["epochs"] == 1
     assert not run.model.exists()  # NaN weights are no use to anybody
+
+
+def test_gradients_that_are_not_finite_stop_the_training(run):
+    """A ReLU turns NaN into 0, so the loss shows nothing of it."""
+    x = np.ones((20, 2), "float32")
+    x[7, 0] = np.nan
+    model = keras.Sequential(
+        [
+            keras.Input((2,)),
+            keras.layers.Dense(3, "relu", kernel_initializer="ones"),
+            keras.layers.Dense(1),
+        ]
+    )
+    model.compile("sgd", "mse", metrics=["accuracy"])
+    fine = np.ones((20, 2), "float32")
+    callbacks = run.callbacks(probe=fine)
+    with pytest.raises(
+        ZooError, match="its gradient became infinite or NaN in epoch 1"
+    ):
+        with run.training(model, {}, num_train=20):
+            model.fit(
+                x, x[:, 1], epochs=5, batch_size=20, verbose=0,
+                validation_data=(fine, fine[:, 1]), callbacks=callbacks,
+            )  # fmt: skip
+    assert math.isfinite(run.history()[0]["loss"])
+    assert read(run, "metrics.json")["status"] == "diverged"
+    assert "step 1" in read(run, "gradients.json")["findings"][0]
+    assert "step 1" in (run.path / "report.html").read_text()
+
+
+def test_the_progress_bar_shows_metrics_and_no_gradients(run, capsys):
+    x = np.linspace(-1, 1, 20)[:, None]
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", metrics=["accuracy"])
+    model.fit(x, x, validation_data=(x, x), callbacks=run.callbacks(probe=x))
+    shown = capsys.readouterr().out
+    assert "val_loss" in shown and "gradient" not in shown and "rate" not in shown
+    assert "gradient_norm" in run.history()[0]
 
 
 def test_json_is_valid_and_written_whole(run, monkeypatch):
@@ -155,11 +199,12 @@ def test_git_commit_is_that_of_zoo_or_nothing(monkeypatch, tmp_path):
 def test_summary_of_a_finished_run(run, capsys):
     run.finish(
         {
+            "training_accuracy": 0.99,
             "validation_accuracy": 0.925,
             "test_accuracy": 0.91234,
             "train_seconds": 12.3,
             "images_per_second": 4567,
-            "data": {"validation": 6000, "test": 10000},
+            "data": {"name": "things", "validation": 6000, "test": 10000},
             "saved_model": "saved_models/thing/1",
             "command": "python -m zoo.recipes.thing",
         }
@@ -167,6 +212,12 @@ def test_summary_of_a_finished_run(run, capsys):
     shown = capsys.readouterr().out
     for part in ("92.50%", "91.23%", "10,000 images", "12.3 s", "4,567", str(run.path)):
         assert part in shown
+    assert (
+        "Diagnosis: high variance" in shown and max(map(len, shown.split("\n"))) < 200
+    )
+    assert (
+        "Report       " in shown and "92.5%" in (run.path / "report.html").read_text()
+    )
     assert "saved_models/thing/1" in shown and "python -m zoo.recipes.thing" in shown
     assert read(run, "metrics.json")["test_accuracy"] == 0.91234
     assert read(run, "metrics.json")["status"] == "complete"
@@ -186,7 +237,7 @@ def test_a_failing_training_is_recorded_too(run):
 
 def test_an_interrupt_before_fit_is_recorded(run):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    run.callbacks()
+    run.callbacks(probe=None)
     with pytest.raises(KeyboardInterrupt), run.training(model, {}, num_train=20):
         raise KeyboardInterrupt
     assert read(run, "metrics.json")["status"] == "interrupted"

@@ -1,6 +1,7 @@
 """Watch the gradients of every training step, and say what is wrong with them."""
 
 import json
+import math
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import keras
 import numpy as np
 from keras.ops import convert_to_numpy
 
+from zoo.callbacks import heat_map
 from zoo.callbacks.findings import Finding, find
 from zoo.errors import ZooError, positive_integer
 from zoo.files import replacing
@@ -102,7 +104,7 @@ class GradientMonitor(keras.callbacks.Callback):
         self.stop_on_nonfinite = stop_on_nonfinite
         self.log_dir = log_dir
         self.verbose = verbose
-        self.layers, self.epochs = [], []
+        self.layers, self.epochs, self._statistics = [], [], None
 
     @property
     def findings(self) -> list[Finding]:
@@ -150,7 +152,7 @@ class GradientMonitor(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Stop if a gradient was not finite and that was asked for."""
-        if self.stop_on_nonfinite and self._statistics and self._statistics.stopped:
+        if self.stop_on_nonfinite and self.stopped:
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
@@ -192,14 +194,17 @@ class GradientMonitor(keras.callbacks.Callback):
         """
         from matplotlib.figure import Figure  # without pyplot: no global state
 
-        from zoo.callbacks import heat_map
-
         if not self.epochs:
             raise ZooError("there is no heat map before the first epoch has ended")
         figure = Figure(figsize=heat_map.size(self.epochs), layout="constrained")
-        heat_map.draw(figure.add_subplot(), self.epochs)
+        heat_map.draw(figure, self.epochs)
         with replacing(Path(path)) as beside:
             figure.savefig(beside, dpi=150)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop_on_nonfinite` stopped the training."""
+        return bool(self._statistics and self._statistics.stopped)
 
     def _release(self):
         vars(self.model.optimizer).pop("apply", None)
@@ -296,10 +301,15 @@ def _worth_plotting(record):
     ratios = [ratio for ratio in ratios if ratio is not None]
     logs = {
         "learning_rate": record["learning_rate"],
-        "gradient_norm": record["model"]["gradient_norm"],
+        "gradient_norm": _or_nan(record["model"]["gradient_norm"]),
         "gradient_norm_max": record["model"]["gradient_norm_max"],
-        "update_ratio": statistics.median(ratios) if ratios else None,
-        "dead_units": max(record["dead"].values(), default=None),
-        "saturated_units": max(record["saturated"].values(), default=None),
+        "update_ratio": statistics.median(ratios) if ratios else math.nan,
     }
-    return {key: value for key, value in logs.items() if value is not None}
+    for kind in ("dead", "saturated"):
+        if record[kind]:
+            logs[f"{kind}_units"] = max(record[kind].values())
+    return logs
+
+
+def _or_nan(value):
+    return math.nan if value is None else value

@@ -4,33 +4,39 @@ import numpy as np
 
 
 def size(epochs: list[dict]) -> tuple[float, float]:
-    """Return a figure's width and height in inches that leave room for all labels."""
-    return 6.4, 1.6 + 0.25 * len(epochs[0]["layers"])
+    """Return the width and height in inches of a figure with room for all labels."""
+    return 6.4, 1.2 + 0.25 * min(len(epochs[0]["layers"]), 50)
 
 
-def draw(axes, epochs: list[dict]) -> None:
-    """Draw the mean gradient norm of each layer in each epoch, on a logarithmic scale.
+def norms(epochs: list[dict]) -> np.ndarray:
+    """Return each layer's mean gradient norm, `(layers, epochs)`; NaN if none."""
+    table = [[v["gradient_norm"] for v in e["layers"].values()] for e in epochs]
+    return np.array(table, float).T  # None becomes NaN
 
-    The first layer is at the top. White is a layer without gradient, or without a
-    finite one.
+
+def draw(figure, epochs: list[dict]) -> None:
+    """Draw the mean gradient norms, a row a layer, the first on top, by logarithm.
+
+    A layer without gradient, or without a finite one, is left blank.
 
     Args:
-        axes: Matplotlib axes.
+        figure: an empty Matplotlib figure of this `size`.
         epochs: those of a `GradientMonitor`, one at least.
     """
+    values = norms(epochs)
+    logs = np.ma.log10(np.ma.masked_less_equal(np.ma.masked_invalid(values), 0))
+    axes = figure.subplots()
+    image = axes.imshow(logs, "cividis", aspect="auto", interpolation="none")
     layers = list(epochs[0]["layers"])
-    norms = np.array(
-        [
-            [e["layers"][name]["gradient_norm"] or np.nan for e in epochs]
-            for name in layers
-        ],
-        dtype=float,
-    )
-    picture = axes.imshow(
-        np.log10(norms), aspect="auto", cmap="cividis", interpolation="nearest",
-        extent=(epochs[0]["epoch"] - 0.5, epochs[-1]["epoch"] + 0.5, len(layers), 0),
-    )  # fmt: skip
-    axes.set_yticks(np.arange(len(layers)) + 0.5, layers)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    step = -(-len(layers) // 50)
+    axes.set_yticks(range(0, len(layers), step), layers[::step])
+    step = -(-len(epochs) // 12)
+    numbers = [record["epoch"] for record in epochs]
+    axes.set_xticks(range(0, len(epochs), step), numbers[::step])
     axes.set_xlabel("epoch")
-    axes.figure.colorbar(picture, ax=axes, label="gradient norm, log10 of the mean")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    if logs.count():
+        figure.colorbar(
+            image, label="gradient norm", format=lambda power, _: f"{10**power:.2g}"
+        )

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import zoo
+from zoo import report
 from zoo.console import say
 from zoo.errors import ZooError
 from zoo.files import replacing, writable
@@ -29,8 +30,11 @@ class Run:
         config.json: the options, all of them.
         environment.json: versions, processor, devices, git commit where there is one.
         history.csv: a row per finished epoch.
+        gradients.json: what `GradientMonitor` saw, and its findings.
+        evaluation.npz: what the report needs of the model and the test set.
         metrics.json: the results; its `status` is `complete` in the end.
         model.keras: the weights of the best epoch on validation so far.
+        report.html: all of that to look at; `zoo report` makes it again.
         tensorboard/: logs for TensorBoard.
     """
 
@@ -44,7 +48,7 @@ class Run:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         self.path = _new_directory(parent, f"{stamp}-seed{config.seed}")
         self.model = self.path / "model.keras"
-        self._callbacks = []
+        self._callbacks, self._monitor = [], None
         self.write("config.json", dataclasses.asdict(config))
         self.write("environment.json", environment())
 
@@ -54,16 +58,26 @@ class Run:
         with replacing(self.path / name) as path:
             path.write_text(text + "\n", encoding="utf8")
 
-    def callbacks(self) -> list:
-        """Return the Keras callbacks that keep the record while `fit` runs."""
+    def callbacks(self, probe) -> list:
+        """Return the Keras callbacks that keep the record while `fit` runs.
+
+        Args:
+            probe: a batch of images to look at the network's units with.
+        """
         import keras
 
-        from zoo.callbacks import KeepBest
+        from zoo.callbacks import GradientMonitor, KeepBest
 
+        logs = self.path / "tensorboard"
+        self._monitor = GradientMonitor(
+            probe, stop_on_nonfinite=True, log_dir=logs / "gradients"
+        )
         self._callbacks = [
+            keras.callbacks.ProgbarLogger(),  # first: it shows what is logged so far
+            self._monitor,
             KeepBest(self.model),
             keras.callbacks.CSVLogger(self.path / "history.csv"),
-            keras.callbacks.TensorBoard(self.path / "tensorboard", write_graph=False),
+            keras.callbacks.TensorBoard(logs, write_graph=False),
             keras.callbacks.TerminateOnNaN(),
         ]
         return list(self._callbacks)
@@ -101,6 +115,9 @@ class Run:
             history = self.history()
             if history and not math.isfinite(history[-1]["loss"]):
                 status = "diverged"
+            if self._monitor and self._monitor.epochs:
+                self._monitor.save(self.path / "gradients.json")
+                status = "diverged" if self._monitor.stopped else status
             accuracies = [epoch["val_accuracy"] for epoch in history]
             metrics |= {
                 "status": status,
@@ -118,17 +135,24 @@ class Run:
                     f"\nInterrupted after {len(history)} epochs. Best so far: "
                     f"{self.model}"
                 )
+            if status in ("interrupted", "diverged"):
+                say(f"Report: {report.write(self.path)}")
         if status == "diverged":
             raise ZooError(
-                f"the loss became infinite or NaN in epoch {len(history)}: try again "
-                f"with a lower --learning-rate. What there is of it is in {self.path}"
+                f"the loss or its gradient became infinite or NaN in epoch "
+                f"{len(history)}: try again with a lower --learning-rate. What there "
+                f"is of it is in {self.path}"
             )
 
     def finish(self, metrics: dict) -> None:
-        """Write `metrics.json` and print the result, and where everything lies."""
+        """Write `metrics.json` and the report; print the result, and where all lies."""
         metrics["status"] = "complete"
         self.write("metrics.json", metrics)
+        page = report.write(self.path)
         data = metrics["data"]
+        diagnosis = report.diagnose(
+            metrics["training_accuracy"], metrics["validation_accuracy"], data["name"]
+        )
         print(
             f"\nvalidation accuracy  {metrics['validation_accuracy']:7.2%}"
             f"   ({data['validation']:,} images)\n"
@@ -136,6 +160,8 @@ class Run:
             f"   ({data['test']:,} images)\n"
             f"training             {metrics['train_seconds']:6.1f} s"
             f"   ({metrics['images_per_second']:,} images a second)\n\n"
+            f"{diagnosis}\n\n"
+            f"Report       {page}\n"
             f"Record       {self.path}\n"
             f"SavedModel   {metrics['saved_model']} (reloaded: the same answers)\n"
             f"Curves       tensorboard --logdir {self.path / 'tensorboard'}\n"
