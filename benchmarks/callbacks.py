@@ -39,7 +39,7 @@ def main() -> None:
         steps, _ = pipeline.schedule(len(train.y), config.batch_size)
         model = fashion_mnist.build(config, len(train.y))
         batches = pipeline.training(train, config.batch_size, seed=0)
-        probe = train.x[:256]
+        probe = train.x[: fashion_mnist.PROBE]
         watchers = {
             "without": lambda: [],
             "GradientMonitor": lambda probe=probe: [GradientMonitor(probe)],

@@ -8,6 +8,7 @@ import zoo
 from tests.conftest import run_python
 from tests.data import shapes
 from zoo import cli, recipes
+from zoo.training import options
 
 
 def call(capsys, *argv):
@@ -21,7 +22,7 @@ def call(capsys, *argv):
 def test_help_names_every_command(capsys):
     code, out, _ = call(capsys, "--help")
     assert code == 0
-    for name in ("train", *cli.COMMANDS):
+    for name in (*cli.OF_A_RECIPE, *cli.COMMANDS):
         assert f"zoo {name}" in out
     assert call(capsys)[1] == out
     code, out, _ = call(capsys, "data")
@@ -58,9 +59,16 @@ def test_list_shows_every_recipe_and_its_models(capsys):
         (["train", "fashion_mnist", "--learning-rate", "-1"], ["above 0"]),
         (["train", "fashion_mnist", "--seed", "-1"], ["seed must be an integer"]),
         (["train", "fashion_mnist", "--widths", "0"], ["widths", "positive integer"]),
+        (["lr-fnd"], ["Did you mean 'lr-find'?"]),
+        (["lr-find", "fashion"], ["recipe must be one", "'fashion_mnist'"]),
+        (["lr-find", "fashion_mnist", "--epoch", "2"], ["Did you mean --epochs?"]),
+        (["lr-find", "fashion_mnist", "--batch-size", "0"], ["batch_size=0"]),
+        (["lr-find", "fashion_mnist", "--runs-dir", "/dev/null/x"], ["--runs-dir"]),
         (["data", "check", "fashion_mnst"], ["Did you mean 'fashion_mnist'?"]),
         (["data", "show"], ["NAME"]),
         (["data", "fetch", "mnist", "--mirror", "/no/where"], ["/no/where is not a"]),
+        (["report"], ["needs a run directory: zoo report RUN"]),
+        (["report", "/no/where"], ["/no/where is not a run directory"]),
         (["list", "--all"], ["--all", "zoo list --help"]),
     ],
 )
@@ -80,6 +88,31 @@ def test_train_is_the_recipe_s_own_command(capsys):
     assert set(options.findall(by_zoo[1])) == set(options.findall(done.stdout))
     assert "default: 16 24 16" in by_zoo[1] and "default: 16 24 16" in done.stdout
     assert call(capsys, "train")[1].count("fashion_mnist") >= 1
+
+
+def test_lr_find_suggests_the_command_to_train_with(capsys, only_the_sample, tmp_path):
+    words = ["--model", "mlp", "--limit", "300", "--runs-dir", str(tmp_path / "runs")]
+    code, out, _ = call(capsys, "lr-find", "fashion_mnist", *words)
+    assert code == 0 and "Sweep: mlp, 200 steps, learning rate 1e-06 to 10" in out
+    rate = float(re.search(r"^learning rate +(\S+)$", out, re.MULTILINE)[1])
+    assert 0.0005 < rate < 0.01  # the preset's 0.002, roughly
+    command = re.search(r"^Train +python -m \S+ (.*)$", out, re.MULTILINE)[1]
+    recipe = recipes.module("fashion_mnist")
+    config = options.parse_recipe(
+        recipe.NAME, recipe.PRESETS, command.split(), recipe.__doc__
+    )
+    assert (config.model, config.limit) == ("mlp", 300)
+    assert config.learning_rate == rate != recipe.PRESETS["mlp"].learning_rate
+    picture = tmp_path / "runs" / "fashion_mnist" / "lr-find-mlp.png"
+    assert str(picture) in out and picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_lr_find_has_the_recipe_s_help(capsys):
+    usage = call(capsys, "lr-find")
+    assert usage == call(capsys, "lr-find", "--help")
+    assert usage[0] == 0 and "usage: zoo lr-find RECIPE" in usage[1]
+    words = ["fashion_mnist", "--model", "tiny", "--help"]
+    assert call(capsys, "lr-find", *words) == call(capsys, "train", *words)
 
 
 def test_data_commands(capsys, tmp_path):

@@ -11,7 +11,7 @@ import zoo
 from zoo import console, data, recipes
 from zoo.data import official
 from zoo.errors import ZooError, unknown
-from zoo.training import options
+from zoo.training import lr_find, options
 
 HELP = f"""\
 usage: zoo COMMAND [options]
@@ -20,10 +20,12 @@ A Keras model zoo that keeps its word (version {zoo.__version__}).
 
   zoo list                    the recipes, and what each claims
   zoo train RECIPE [options]  run a recipe, as python -m zoo.recipes.RECIPE does
+  zoo lr-find RECIPE          suggest a learning rate for it and its options
   zoo data list               the data sets, and which are here
   zoo data fetch NAME         get a data set now, whole
   zoo data check NAME         where it is, whether it is whole, its digest
   zoo data show NAME          a picture of it: labelled examples of each class
+  zoo report RUN [RUN ...]    the report of a run, or a page that compares runs
   zoo doctor                  versions, devices, data, and what is missing
   zoo --version
 
@@ -42,8 +44,8 @@ def _run(argv: list[str]):
     if argv[0] in ("-V", "--version"):
         print(f"zoo {zoo.__version__}")
         return None
-    if argv[0] == "train":
-        return _train(argv[1:])
+    if argv[0] in OF_A_RECIPE:
+        return _of_a_recipe(*argv)
     if argv[0] == "data" and argv[1:] in ([], ["-h"], ["--help"]):
         print("usage: zoo data COMMAND [options]\n")
         print("\n".join(line for line in HELP.splitlines() if "  zoo data" in line))
@@ -53,15 +55,15 @@ def _run(argv: list[str]):
         if argv[: len(words)] == words:
             return options.parse(command, argv[len(words) :], f"zoo {name}")()
     given = " ".join(argv[:2] if argv[0] == "data" else argv[:1])
-    raise unknown("command", given, ["train", *COMMANDS])
+    raise unknown("command", given, [*OF_A_RECIPE, *COMMANDS])
 
 
-def _train(argv: list[str]):
-    if not argv or argv[0] in ("-h", "--help"):
-        print(f"usage: zoo train RECIPE [options]\n\n{_recipe_claims()}")
-        print("zoo train RECIPE --help lists a recipe's options.")
+def _of_a_recipe(command: str, name: str = "--help", *argv: str):
+    if name in ("-h", "--help"):
+        print(f"usage: zoo {command} RECIPE [options]\n\n{_recipe_claims()}")
+        print(f"zoo {command} RECIPE --help lists a recipe's options.")
         return None
-    recipes.module(argv[0]).main(argv[1:])
+    OF_A_RECIPE[command](recipes.module(name), list(argv))
     return None
 
 
@@ -164,6 +166,31 @@ class DataShow(Data):
 
 
 @dataclass(frozen=True)
+class Report:
+    """Make the report of a run again, or one page that compares several runs."""
+
+    runs: Annotated[
+        Positional[tuple[Path, ...]],
+        arg(metavar="RUN [RUN ...]", help_behavior_hint=""),
+    ]
+    """Run directories, such as runs/fashion_mnist/20260131-120000-seed0."""
+    output: Path | None = None
+    """The file to write; None is report.html in the run, or comparison.html here."""
+
+    def __call__(self):
+        """Write the page and print where it is."""
+        from zoo import report
+
+        if not self.runs:
+            raise ZooError("zoo report needs a run directory: zoo report RUN")
+        if len(self.runs) == 1:
+            path = report.write(self.runs[0], self.output)
+        else:
+            path = report.compare(self.runs, self.output or Path("comparison.html"))
+        print(f"Report: {path}")
+
+
+@dataclass(frozen=True)
 class Doctor:
     """Print versions, devices and data, and the command for what is missing."""
 
@@ -177,8 +204,13 @@ class Doctor:
         return doctor.examine(self.data_dir)
 
 
+OF_A_RECIPE = {
+    "train": lambda recipe, argv: recipe.main(argv),
+    "lr-find": lr_find.sweep,
+}
 COMMANDS = {
     "list": List,
+    "report": Report,
     "doctor": Doctor,
     "data list": DataList,
     "data fetch": DataFetch,

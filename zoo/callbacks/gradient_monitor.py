@@ -77,12 +77,12 @@ class GradientMonitor(keras.callbacks.Callback):
 
     Example:
         >>> import numpy as np
-        >>> model = keras.Sequential([keras.layers.Dense(1)])
+        >>> model = keras.Sequential([keras.layers.Dense(1, name="line")])
         >>> model.compile("sgd", "mse")
         >>> monitor = GradientMonitor()
         >>> x, y = np.zeros((8, 3)), np.ones((8, 1))
         >>> _ = model.fit(x, y, callbacks=[monitor], verbose=0)
-        >>> monitor.epochs[0]["variables"]["dense/kernel"]["gradient_norm"]
+        >>> monitor.epochs[0]["variables"]["line/kernel"]["gradient_norm"]
         0.0
 
     Reference:

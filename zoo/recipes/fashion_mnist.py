@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from zoo import console, data, export
+from zoo import console, data, export, report
 from zoo.data import pipeline
 from zoo.errors import integer, number, positive_integer
 from zoo.files import writable
@@ -26,6 +26,7 @@ from zoo.training.run import Run
 
 NAME = "fashion_mnist"
 PIXELS = {"mean": 72.94, "std": 90.02}  # over all training pixels, 0 to 255
+PROBE = 256  # images that the gradient monitor looks at the units with
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,25 @@ def build(config: Config, num_train: int = 54_000):
     return model
 
 
+def training_data(config: Config):
+    """Return the splits, the endless training batches, and the steps of an epoch."""
+    splits = data.load(
+        NAME,
+        data_dir=config.data_dir,
+        mirror=config.mirror,
+        limit=config.limit,
+        seed=config.seed,
+    )
+    batches = pipeline.training(
+        splits.train,
+        config.batch_size,
+        seed=config.seed,
+        augmentation=pipeline.Augmentation(config.flip, config.shift, config.erase),
+    )
+    steps, _ = pipeline.schedule(len(splits.train.y), config.batch_size)
+    return splits, batches, steps
+
+
 def main(argv: list[str] | None = None) -> dict:
     """Train, evaluate, export; return what `metrics.json` holds."""
     config = options.parse_recipe(NAME, PRESETS, argv, __doc__)
@@ -131,22 +151,9 @@ def main(argv: list[str] | None = None) -> dict:
     print("Loading TensorFlow ...", flush=True)
     keras = console.import_keras()
 
-    splits = data.load(
-        NAME,
-        data_dir=config.data_dir,
-        mirror=config.mirror,
-        limit=config.limit,
-        seed=config.seed,
-    )
+    splits, batches, steps = training_data(config)
     print(splits, flush=True)
     num_train = len(splits.train.y)
-    steps, _ = pipeline.schedule(num_train, config.batch_size)
-    batches = pipeline.training(
-        splits.train,
-        config.batch_size,
-        seed=config.seed,
-        augmentation=pipeline.Augmentation(config.flip, config.shift, config.erase),
-    )
     validation = pipeline.evaluation(splits.validation)
 
     keras.utils.set_random_seed(config.seed)
@@ -173,17 +180,22 @@ def main(argv: list[str] | None = None) -> dict:
             steps_per_epoch=steps,
             epochs=config.epochs,
             validation_data=validation,
-            callbacks=run.callbacks(),
+            callbacks=run.callbacks(probe=splits.validation.x[:PROBE]),
             shuffle=False,  # the batches are shuffled already
         )
 
-    print("Evaluating and exporting ...", flush=True)
+    print("Evaluating ...", flush=True)
     model.load_weights(run.model)  # of the epoch that was best on validation
     _, metrics["validation_accuracy"] = model.evaluate(validation, verbose=0)
     metrics["test_loss"], metrics["test_accuracy"] = model.evaluate(
         pipeline.evaluation(splits.test), verbose=0
     )
+    print("Measuring what the report shows ...", flush=True)
+    metrics["training_accuracy"] = report.measure(
+        model, splits, run.path / "evaluation.npz"
+    )
     run.write("metrics.json", metrics)  # so that a failing export loses nothing
+    print("Exporting ...", flush=True)
     metrics["saved_model"] = export.saved_model(model, served, splits.test.x[:256])
     run.finish(metrics)
     return metrics
