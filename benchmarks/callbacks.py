@@ -42,9 +42,9 @@ def main() -> None:
         probe = train.x[: fashion_mnist.PROBE]
         watchers = {
             "without": lambda: [],
-            "GradientMonitor": lambda probe=probe: [GradientMonitor(probe)],
+            "GradientMonitor": lambda probe=probe: [GradientMonitor(probe, verbose=0)],
             "GradientMonitor, details always": lambda probe=probe: [
-                GradientMonitor(probe, detail_every=1)
+                GradientMonitor(probe, detail_every=1, verbose=0)
             ],
         }
         seconds = {watcher: [] for watcher in watchers}

@@ -1,6 +1,8 @@
 """Files and folders that are written whole or not at all."""
 
 import contextlib
+import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +23,23 @@ def replacing(path: Path) -> Iterator[Path]:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write a JSON file, whole or not at all; what is not finite becomes null."""
+    text = json.dumps(_finite(content), indent=2, default=str)
+    with replacing(path) as beside:
+        beside.write_text(text + "\n", encoding="utf8")
+
+
+def _finite(value):
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def writable(path: Path, option: str) -> Path:

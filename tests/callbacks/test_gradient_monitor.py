@@ -369,6 +369,19 @@ def test_counts_the_components_that_are_not_finite():
     assert monitor.epochs[0]["model"]["nonfinite"] == 6 * 3 + 3
 
 
+@pytest.mark.parametrize("scale", [None, 64.0])
+def test_a_first_step_that_is_not_finite_is_found_whatever_the_loss_scale(scale):
+    model = compiled(optimizer=keras.optimizers.SGD(0.1, loss_scale_factor=scale))
+    monitor = GradientMonitor(verbose=0)
+    x = np.where(np.arange(48)[:, None] == 3, np.nan, X)
+    model.fit(
+        x, Y, batch_size=BATCH, epochs=2, shuffle=False, verbose=0, callbacks=[monitor]
+    )
+    assert monitor.epochs[0]["model"]["nonfinite_step"] == 1
+    assert monitor.epochs[1]["model"]["gradient_norm"] is None
+    assert [finding.verdict for finding in monitor.findings] == ["non-finite gradients"]
+
+
 def test_norms_beyond_the_square_root_of_float32_are_not_infinite():
     model = keras.Sequential([keras.Input((1,)), layers.Dense(1, use_bias=False)])
     model.compile(keras.optimizers.SGD(0.0), "mae")

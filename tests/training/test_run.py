@@ -157,8 +157,8 @@ def test_the_progress_bar_shows_metrics_and_no_gradients(run, capsys):
 
 
 def test_json_is_valid_and_written_whole(run, monkeypatch):
-    run.write("x.json", {"a": math.nan, "b": {"c": math.inf, "d": 1.5}})
-    assert read(run, "x.json") == {"a": None, "b": {"c": None, "d": 1.5}}
+    run.write("x.json", {"a": [math.nan, 2.0], "b": {"c": math.inf, "d": 1.5}})
+    assert read(run, "x.json") == {"a": [None, 2.0], "b": {"c": None, "d": 1.5}}
 
     def broken(self, text, **kwargs):
         raise OSError("disk full")

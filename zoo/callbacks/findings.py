@@ -172,7 +172,7 @@ def _exploding(record, key):
     ratios = {
         name: numbers[key] / numbers["weight_norm"]
         for name, numbers in record["layers"].items()
-        if numbers["weight_norm"]
+        if numbers[key] and numbers["weight_norm"]
     }
     name = max(ratios, key=ratios.get, default=None)
     if name is None or ratios[name] <= EXPLODING:

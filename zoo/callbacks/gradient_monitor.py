@@ -1,6 +1,5 @@
 """Watch the gradients of every training step, and say what is wrong with them."""
 
-import json
 import math
 import statistics
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from keras.ops import convert_to_numpy
 from zoo.callbacks import heat_map
 from zoo.callbacks.findings import Finding, find
 from zoo.errors import ZooError, positive_integer
-from zoo.files import replacing
+from zoo.files import replacing, write_json
 
 
 class GradientMonitor(keras.callbacks.Callback):
@@ -182,9 +181,8 @@ class GradientMonitor(keras.callbacks.Callback):
 
     def save(self, path: str | Path) -> None:
         """Write `epochs`, and `findings` as sentences, to a JSON file."""
-        content = {"epochs": self.epochs, "findings": list(map(str, self.findings))}
-        with replacing(Path(path)) as beside:
-            beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf8")
+        findings = [str(finding) for finding in self.findings]
+        write_json(Path(path), {"epochs": self.epochs, "findings": findings})
 
     def heat_map(self, path: str | Path) -> None:
         """Draw the layers' gradient norms over the epochs; the suffix says the format.

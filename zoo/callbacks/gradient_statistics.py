@@ -59,11 +59,13 @@ class GradientStatistics:
         observed = self._observed(grads, variables)
         self._step.assign_add(1)
         squares = self._columns(tf.stack([2 * tf.nn.l2_loss(g) for g in observed]))
-        tf.cond(
+        norms, finite = tf.cond(
             tf.math.is_finite(squares[-1]),
-            lambda: self._record_norms(tf.sqrt(squares)),
-            lambda: self._record_nonfinite(observed),
+            lambda: (tf.sqrt(squares), tf.ones_like(squares, tf.bool)),
+            lambda: self._look_closer(observed),
         )
+        _add(self._of_epoch["norm"], norms, finite)
+        _raise_to(self._of_epoch["norm_max"], norms)
         due = self._updates_to_detail <= 0
         tf.cond(due, self._remember_weights, _nothing)
         iterations = tf.convert_to_tensor(self.optimizer.iterations)
@@ -73,8 +75,8 @@ class GradientStatistics:
             apply(grads, variables)
         updated = tf.not_equal(iterations, self.optimizer.iterations)
         tf.cond(
-            due & updated,
-            lambda: self._record_details(observed, tf.sqrt(squares)),
+            due & updated & tf.reduce_all(finite),
+            lambda: self._record_details(observed, norms),
             _nothing,
         )
         self._updates_to_detail.assign_sub(tf.cast(updated, tf.int64))
@@ -149,14 +151,9 @@ class GradientStatistics:
         of_model = getattr(tf, f"reduce_{combine}")(values, keepdims=True)
         return tf.concat([values, of_layers, of_model], axis=0)
 
-    def _record_norms(self, norms, finite=None):
-        finite = tf.ones_like(norms, tf.bool) if finite is None else finite
-        _add(self._of_epoch["norm"], norms, finite)
-        largest = self._of_epoch["norm_max"]
-        largest.assign(tf.maximum(largest, norms))
-
-    def _record_nonfinite(self, observed):
-        # The squares may have overflowed alone, so it is counted, and added in float64.
+    def _look_closer(self, observed):
+        # The squares may have overflowed alone: they are added in float64, and what is
+        # not finite is counted and left out.
         wide = [tf.cast(g, tf.float64) for g in observed]
         finite = [tf.math.is_finite(g) for g in wide]
         counts = [tf.reduce_sum(tf.cast(~f, tf.float32)) for f in finite]
@@ -165,16 +162,16 @@ class GradientStatistics:
             for f, g in zip(finite, wide, strict=True)
         ]
         counts = self._columns(tf.stack(counts))
-        norms = tf.cast(tf.sqrt(self._columns(tf.stack(squares))), tf.float32)
-        self._record_norms(norms, counts == 0)
-        scale = self._loss_scale()
-        # At a higher scale an overflow is expected: the optimizer lowers the scale.
-        ours = tf.constant(True) if scale is None else tf.convert_to_tensor(scale) <= 1
-        bad = (counts > 0) & ours
+        bad = counts > 0
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            # At a scale above 1 that is no surprise: the optimizer will lower it.
+            bad &= self._loss_scale() <= 1
         self._of_epoch["nonfinite"].assign_add(tf.where(bad, counts, 0.0))
         first = bad & (self._nonfinite_step == 0)
         self._nonfinite_step.assign(tf.where(first, self._step, self._nonfinite_step))
         self._stopped.assign(self._stopped | tf.reduce_any(bad))
+        norms = tf.sqrt(self._columns(tf.stack(squares)))
+        return tf.cast(norms, tf.float32), counts == 0
 
     def _remember_weights(self):
         for before, variable in zip(self._weights_before, self.variables, strict=True):
@@ -192,13 +189,9 @@ class GradientStatistics:
         zeros = self._columns(tf.stack(zeros))
         _add(state["zeros"], zeros, tf.ones_like(zeros, tf.bool))
         _add(state["weight"], weights, tf.math.is_finite(weights))
-        ratios = (
-            updates / weights
-        )  # weights that are all zero, as biases are, have none
+        ratios = updates / weights  # none if all weights are zero, as biases are first
         _add(state["ratio"], ratios, (weights > 0) & tf.math.is_finite(ratios))
-        state["largest"].assign(
-            tf.maximum(state["largest"], self._columns(largest, "max"))
-        )
+        _raise_to(state["largest"], self._columns(largest, "max"))
         unset = tf.reduce_all(self._first_norm == 0)
         self._first_norm.assign(tf.where(unset, norms, self._first_norm))
         self._updates_to_detail.assign(self.detail_every)
@@ -218,6 +211,10 @@ def _add(state, values, valid):
     # Two rows: the sum of the valid values, and how many there were.
     values = tf.where(valid, values, tf.zeros_like(values))
     state.assign_add(tf.stack([values, tf.cast(valid, values.dtype)]))
+
+
+def _raise_to(state, values):
+    state.assign(tf.maximum(state, values))
 
 
 def _nothing():

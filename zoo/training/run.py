@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import dataclasses
-import json
 import math
 import os
 import platform
@@ -16,7 +15,7 @@ import zoo
 from zoo import report
 from zoo.console import say
 from zoo.errors import ZooError
-from zoo.files import replacing, writable
+from zoo.files import replacing, writable, write_json
 
 
 class Run:
@@ -54,9 +53,7 @@ class Run:
 
     def write(self, name: str, content: dict) -> None:
         """Write a JSON file, whole or not at all; what is not finite becomes null."""
-        text = json.dumps(_finite(content), indent=2, default=str)
-        with replacing(self.path / name) as path:
-            path.write_text(text + "\n", encoding="utf8")
+        write_json(self.path / name, content)
 
     def callbacks(self, probe) -> list:
         """Return the Keras callbacks that keep the record while `fit` runs.
@@ -210,14 +207,6 @@ def _new_directory(parent: Path, name: str) -> Path:
             number += 1
         else:
             return path
-
-
-def _finite(value):
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def _cpu() -> str:
