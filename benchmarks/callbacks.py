@@ -43,6 +43,9 @@ def main() -> None:
         watchers = {
             "without": lambda: [],
             "GradientMonitor": lambda probe=probe: [GradientMonitor(probe, verbose=0)],
+            "GradientMonitor, stop_on_nonfinite": lambda probe=probe: [
+                GradientMonitor(probe, stop_on_nonfinite=True, verbose=0)
+            ],
             "GradientMonitor, details always": lambda probe=probe: [
                 GradientMonitor(probe, detail_every=1, verbose=0)
             ],

@@ -20,7 +20,7 @@ from zoo.data import pipeline
 from zoo.recipes import fashion_mnist
 
 FEW = 6_000
-PROBE = 256
+PROBE = 128
 
 
 def _head():

@@ -39,6 +39,31 @@ def test_the_example_in_the_readme(monkeypatch):
     assert namespace["model"].optimizer.iterations.numpy() == namespace["steps"]
 
 
+def test_the_examples_in_the_docs(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    ran = 0
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        text = page.read_text(encoding="utf8")
+        for example in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+            exec(example, {})
+            ran += 1
+    assert ran >= 1
+
+
+def test_every_link_leads_somewhere():
+    pages = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    pages += [*(ROOT / "docs").glob("*.md"), ROOT / "zoo" / "recipes" / "README.md"]
+    links = [
+        (page, link)
+        for page in pages
+        for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf8"))
+        if not link.startswith("http")
+    ]
+    assert len(links) >= 5
+    for page, link in links:
+        assert (page.parent / link).exists(), (page, link)
+
+
 def test_two_commands_do_everything():
     commands = re.findall(r"```bash\n(python3 .*)\n```", read("README.md"))
     assert len(commands) == 2

@@ -28,43 +28,43 @@ class GradientStatistics:
     def __init__(self, model, layer_of, detail_every, stop_on_nonfinite):
         self.optimizer = model.optimizer
         self.variables = [variable.value for variable in model.trainable_variables]
-        self.layer_of, self.num_layers = layer_of, max(layer_of) + 1
         self.detail_every = detail_every
         self.stop_on_nonfinite = stop_on_nonfinite
         self.unconnected = set()
-        self._sizes = self._columns(
-            tf.constant([float(np.prod(v.shape)) for v in self.variables])
-        )
-        columns = self._sizes.shape
+        self._sizes = [int(np.prod(v.shape)) for v in self.variables]
+        self._membership = _membership(layer_of)
+        columns = (len(self._membership),)
         with model.distribute_strategy.scope():
             self._step = _state((), tf.int64)
             self._updates_to_detail = _state((), tf.int64)
             self._stopped = _state((), tf.bool)
             self._first_norm = _state(columns)
             self._nonfinite_step = _state(columns, tf.int64)
-            self._weights_before = [_state(v.shape, v.dtype) for v in self.variables]
+            self._weights_before = _state((sum(self._sizes),))
             self._of_epoch = {
-                "norm": _state((2, *columns)),  # sum, and how many
+                "norm": _state(columns),
                 "norm_max": _state(columns),
+                "bad_steps": _state(columns),
                 "nonfinite": _state(columns),
                 "largest": _state(columns),
-                "zeros": _state((2, *columns)),
+                "zeros": _state((2, *columns)),  # a sum and a count, as below
                 "weight": _state((2, *columns)),
                 "ratio": _state((2, *columns)),
             }
+        self._steps_before = 0
 
     def apply(self, apply, grads, variables=None):
         """Record the gradients, then hand them to the optimizer's own `apply`."""
         grads = list(grads)
         observed = self._observed(grads, variables)
         self._step.assign_add(1)
-        squares = self._columns(tf.stack([2 * tf.nn.l2_loss(g) for g in observed]))
+        squares = self._columns(_squares(observed))
         norms, finite = tf.cond(
             tf.math.is_finite(squares[-1]),
-            lambda: (tf.sqrt(squares), tf.ones_like(squares, tf.bool)),
+            lambda: (tf.sqrt(squares), True),
             lambda: self._look_closer(observed),
         )
-        _add(self._of_epoch["norm"], norms, finite)
+        self._of_epoch["norm"].assign_add(norms)
         _raise_to(self._of_epoch["norm_max"], norms)
         due = self._updates_to_detail <= 0
         tf.cond(due, self._remember_weights, _nothing)
@@ -75,7 +75,7 @@ class GradientStatistics:
             apply(grads, variables)
         updated = tf.not_equal(iterations, self.optimizer.iterations)
         tf.cond(
-            due & updated & tf.reduce_all(finite),
+            due & updated & finite,
             lambda: self._record_details(observed, norms),
             _nothing,
         )
@@ -92,16 +92,17 @@ class GradientStatistics:
         what was never measured.
         """
         now = {name: v.read_value().numpy() for name, v in self._of_epoch.items()}
-        means = {k: _mean(*now[k]) for k in ("norm", "zeros", "weight", "ratio")}
         for state in (*self._of_epoch.values(), self._updates_to_detail):
             state.assign(tf.zeros_like(state.read_value()))
+        good_steps = self.steps - self._steps_before - now["bad_steps"]
+        self._steps_before = self.steps
         return {
-            "gradient_norm": means["norm"],
+            "gradient_norm": _mean(now["norm"], good_steps),
             "gradient_norm_max": now["norm_max"],
-            "update_ratio": means["ratio"],
-            "weight_norm": means["weight"],
+            "update_ratio": _mean(*now["ratio"]),
+            "weight_norm": _mean(*now["weight"]),
             "largest_component": now["largest"],
-            "zero_share": means["zeros"] / self._sizes.numpy(),
+            "zero_share": _mean(*now["zeros"]) / (self._membership @ self._sizes),
             "nonfinite": now["nonfinite"],
             "nonfinite_step": self._nonfinite_step.read_value().numpy(),
             "first_norm": self._first_norm.read_value().numpy(),
@@ -144,12 +145,8 @@ class GradientStatistics:
             return tf.convert_to_tensor(self.optimizer.dynamic_scale)
         return self.optimizer.loss_scale_factor
 
-    def _columns(self, values, combine="sum"):
-        of_layers = getattr(tf.math, f"unsorted_segment_{combine}")(
-            values, self.layer_of, self.num_layers
-        )
-        of_model = getattr(tf, f"reduce_{combine}")(values, keepdims=True)
-        return tf.concat([values, of_layers, of_model], axis=0)
+    def _columns(self, of_variables):
+        return tf.linalg.matvec(self._membership, of_variables)
 
     def _look_closer(self, observed):
         # The squares may have overflowed alone: they are added in float64, and what is
@@ -157,12 +154,17 @@ class GradientStatistics:
         wide = [tf.cast(g, tf.float64) for g in observed]
         finite = [tf.math.is_finite(g) for g in wide]
         counts = [tf.reduce_sum(tf.cast(~f, tf.float32)) for f in finite]
-        squares = [
-            tf.reduce_sum(tf.where(f, g * g, tf.zeros_like(g)))
-            for f, g in zip(finite, wide, strict=True)
+        wide = [
+            tf.where(f, g, tf.zeros_like(g)) for f, g in zip(finite, wide, strict=True)
         ]
+        squares = tf.stack([tf.reduce_sum(g * g) for g in wide])
+        norms = tf.sqrt(
+            tf.linalg.matvec(tf.cast(self._membership, tf.float64), squares)
+        )
         counts = self._columns(tf.stack(counts))
         bad = counts > 0
+        good = tf.where(bad, tf.zeros_like(counts), tf.cast(norms, tf.float32))
+        self._of_epoch["bad_steps"].assign_add(tf.cast(bad, tf.float32))
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             # At a scale above 1 that is no surprise: the optimizer will lower it.
             bad &= self._loss_scale() <= 1
@@ -170,31 +172,41 @@ class GradientStatistics:
         first = bad & (self._nonfinite_step == 0)
         self._nonfinite_step.assign(tf.where(first, self._step, self._nonfinite_step))
         self._stopped.assign(self._stopped | tf.reduce_any(bad))
-        norms = tf.sqrt(self._columns(tf.stack(squares)))
-        return tf.cast(norms, tf.float32), counts == 0
+        return good, tf.reduce_all(counts == 0)
+
+    def _flat_weights(self):
+        flat = [tf.reshape(tf.cast(v, tf.float32), (-1,)) for v in self.variables]
+        return tf.concat(flat, axis=0)
 
     def _remember_weights(self):
-        for before, variable in zip(self._weights_before, self.variables, strict=True):
-            before.assign(variable.read_value())
+        self._weights_before.assign(self._flat_weights())
 
     def _record_details(self, observed, norms):
-        pairs = list(zip(self._weights_before, self.variables, strict=True))
-        weights = [_norm_squared(before) for before, _ in pairs]
-        updates = [_norm_squared(variable - before) for before, variable in pairs]
-        weights = tf.sqrt(self._columns(tf.stack(weights)))
-        updates = tf.sqrt(self._columns(tf.stack(updates)))
+        before = self._weights_before.read_value()
+        update = tf.split(self._flat_weights() - before, self._sizes)
+        weights = tf.sqrt(self._columns(_squares(tf.split(before, self._sizes))))
+        ratios = tf.sqrt(self._columns(_squares(update))) / weights
         zeros = [tf.reduce_sum(tf.cast(tf.equal(g, 0), tf.float32)) for g in observed]
-        largest = tf.stack([tf.reduce_max(tf.abs(g)) for g in observed])
-        state = self._of_epoch
         zeros = self._columns(tf.stack(zeros))
+        largest = tf.stack([tf.reduce_max(tf.abs(g)) for g in observed])
+        largest = tf.reduce_max(self._membership * largest, axis=1)
+        state = self._of_epoch
         _add(state["zeros"], zeros, tf.ones_like(zeros, tf.bool))
         _add(state["weight"], weights, tf.math.is_finite(weights))
-        ratios = updates / weights  # none if all weights are zero, as biases are first
+        # Weights that are all zero, as biases are at first, have no ratio.
         _add(state["ratio"], ratios, (weights > 0) & tf.math.is_finite(ratios))
-        _raise_to(state["largest"], self._columns(largest, "max"))
+        _raise_to(state["largest"], largest)
         unset = tf.reduce_all(self._first_norm == 0)
         self._first_norm.assign(tf.where(unset, norms, self._first_norm))
         self._updates_to_detail.assign(self.detail_every)
+
+
+def _membership(layer_of):
+    """Return which variables a column counts, float32 `(columns, variables)`."""
+    numbers = np.arange(max(layer_of) + 1)
+    of_layers = numbers[:, None] == np.array(layer_of)
+    of_model = np.ones((1, len(layer_of)))
+    return np.vstack([np.eye(len(layer_of)), of_layers, of_model]).astype(np.float32)
 
 
 def _state(shape, dtype=tf.float32):
@@ -229,8 +241,8 @@ def _key(variable):
     return id(variable)
 
 
-def _norm_squared(tensor):
-    return 2 * tf.nn.l2_loss(tf.cast(tensor, tf.float32))
+def _squares(tensors):
+    return 2 * tf.stack([tf.nn.l2_loss(tensor) for tensor in tensors])
 
 
 def _mean(total, count):

@@ -26,7 +26,7 @@ from zoo.training.run import Run
 
 NAME = "fashion_mnist"
 PIXELS = {"mean": 72.94, "std": 90.02}  # over all training pixels, 0 to 255
-PROBE = 256  # images that the gradient monitor looks at the units with
+PROBE = 128  # images that the gradient monitor looks at the units with
 
 
 @dataclass(frozen=True)
