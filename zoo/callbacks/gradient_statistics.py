@@ -47,7 +47,7 @@ class GradientStatistics:
                 "bad_steps": _state(columns),
                 "nonfinite": _state(columns),
                 "largest": _state(columns),
-                "zeros": _state((2, *columns)),  # a sum and a count, as below
+                "nonzero": _state((2, *columns)),  # a sum and a count, as below
                 "weight": _state((2, *columns)),
                 "ratio": _state((2, *columns)),
             }
@@ -102,7 +102,7 @@ class GradientStatistics:
             "update_ratio": _mean(*now["ratio"]),
             "weight_norm": _mean(*now["weight"]),
             "largest_component": now["largest"],
-            "zero_share": _mean(*now["zeros"]) / (self._membership @ self._sizes),
+            "zero_share": 1 - _mean(*now["nonzero"]) / (self._membership @ self._sizes),
             "nonfinite": now["nonfinite"],
             "nonfinite_step": self._nonfinite_step.read_value().numpy(),
             "first_norm": self._first_norm.read_value().numpy(),
@@ -186,16 +186,17 @@ class GradientStatistics:
         update = tf.split(self._flat_weights() - before, self._sizes)
         weights = tf.sqrt(self._columns(_squares(tf.split(before, self._sizes))))
         ratios = tf.sqrt(self._columns(_squares(update))) / weights
-        zeros = [tf.reduce_sum(tf.cast(tf.equal(g, 0), tf.float32)) for g in observed]
-        zeros = self._columns(tf.stack(zeros))
-        largest = tf.stack([tf.reduce_max(tf.abs(g)) for g in observed])
-        largest = tf.reduce_max(self._membership * largest, axis=1)
+        # The shortest way to count on a CPU: the squares of the signs.
+        nonzero = self._columns(_squares([tf.sign(g) for g in observed]))
+        highest = tf.stack([tf.reduce_max(g) for g in observed])
+        lowest = tf.stack([tf.reduce_min(g) for g in observed])
+        largest = self._membership * tf.maximum(highest, -lowest)
         state = self._of_epoch
-        _add(state["zeros"], zeros, tf.ones_like(zeros, tf.bool))
+        _add(state["nonzero"], nonzero, tf.ones_like(nonzero, tf.bool))
         _add(state["weight"], weights, tf.math.is_finite(weights))
         # Weights that are all zero, as biases are at first, have no ratio.
         _add(state["ratio"], ratios, (weights > 0) & tf.math.is_finite(ratios))
-        _raise_to(state["largest"], largest)
+        _raise_to(state["largest"], tf.reduce_max(largest, axis=1))
         unset = tf.reduce_all(self._first_norm == 0)
         self._first_norm.assign(tf.where(unset, norms, self._first_norm))
         self._updates_to_detail.assign(self.detail_every)
