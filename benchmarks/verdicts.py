@@ -1,9 +1,9 @@
 """Does `GradientMonitor` tell broken networks from healthy ones? The gallery.
 
-    python benchmarks/verdicts.py [--seeds 5] [--parts broken healthy]
+    python benchmarks/verdicts.py [--seeds 5] [--parts broken odd healthy]
 
-Trains each broken network for two epochs on 6,000 images, and each preset of the
-recipes as it is, whole; prints the verdicts that came out of each.
+Trains each broken network for two epochs on 6,000 images, small healthy ones that look
+odd, and each preset of the recipes as it is, whole; prints the verdicts of each.
 """
 
 import argparse
@@ -143,6 +143,71 @@ BROKEN = {
 }
 
 
+def fitted(layer_list, optimizer, loss, x, y, **options):
+    """Train a Sequential model; return its verdicts."""
+    model = keras.Sequential([keras.Input(x.shape[1:]), *layer_list])
+    model.compile(optimizer, loss)
+    monitor = GradientMonitor(x[:PROBE], verbose=0)
+    model.fit(x, y, verbose=0, callbacks=[monitor], **options)
+    return [finding.verdict for finding in monitor.findings]
+
+
+def xor(rng):
+    """One step an epoch, at a high rate: 100 % in the end."""
+    x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], "float32")
+    hidden, answer = layers.Dense(4, "tanh"), layers.Dense(1, "sigmoid")
+    rate = keras.optimizers.SGD(2.0)
+    return fitted(
+        [hidden, answer], rate, "binary_crossentropy", x, x.sum(1) == 1, epochs=400
+    )
+
+
+def softmax_regression(rng):
+    """Weights that start at zero, as they may without a hidden layer."""
+    x = rng.normal(size=(400, 20)).astype("float32")
+    y = (x @ rng.normal(size=(20, 3))).argmax(1)
+    answer = layers.Dense(3, "softmax", kernel_initializer="zeros")
+    loss = "sparse_categorical_crossentropy"
+    return fitted([answer], keras.optimizers.SGD(0.1), loss, x, y, epochs=20)
+
+
+def unscaled_targets(rng):
+    """Gradients of thousands, which Adam normalizes."""
+    x = rng.normal(size=(1000, 8)).astype("float32")
+    y = 190 + 80 * np.tanh(x @ rng.normal(size=8))
+    hidden = [layers.Dense(64, "relu") for _ in range(2)]
+    adam = keras.optimizers.Adam(0.01)
+    return fitted([*hidden, layers.Dense(1)], adam, "mse", x, y, epochs=30)
+
+
+def autoencoder(rng):
+    """Sigmoids that are right to saturate, behind a Reshape."""
+    x = (rng.random((1000, 8, 8)) < 0.1).astype("float32")
+    stack = [layers.Flatten(), layers.Dense(64, "relu"), layers.Dense(64, "sigmoid")]
+    stack.append(layers.Reshape((8, 8)))
+    return fitted(stack, keras.optimizers.Adam(0.01), "mse", x, x, epochs=20)
+
+
+def recurrent(rng):
+    """Token ids, an embedding and an LSTM."""
+    y = rng.integers(0, 2, 1000)
+    x = rng.integers(10, 500, (1000, 30))
+    x[:, -5] = np.where(y, 3, 7)
+    stack = [layers.Embedding(500, 32), layers.LSTM(32), layers.Dense(1, "sigmoid")]
+    return fitted(stack, "adam", "binary_crossentropy", x, y, epochs=4)
+
+
+def converged(rng):
+    """Linear regression that has nothing left to learn: gradient and update are 0."""
+    x = rng.normal(size=(256, 3)).astype("float32")
+    y = x @ np.array([1.0, 2.0, 3.0])
+    sgd = keras.optimizers.SGD(0.1)
+    return fitted([layers.Dense(1)], sgd, "mse", x, y, epochs=40)
+
+
+ODD = (xor, softmax_regression, unscaled_targets, autoencoder, recurrent, converged)
+
+
 def broken(name, x, y, epochs=2):
     """Train one of `BROKEN`; return its verdicts."""
     if "NaN" in name:
@@ -175,12 +240,16 @@ def main() -> None:
     """Run the gallery, then the recipes; print a table and the two rates."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--parts", nargs="+", default=["broken", "healthy"])
+    parser.add_argument("--parts", nargs="+", default=["broken", "odd", "healthy"])
     arguments = parser.parse_args()
     train = whole_fashion_mnist().train
     few = train.x[:FEW], train.y[:FEW]
     jobs = {
         "broken": {name: lambda _, name=name: broken(name, *few) for name in BROKEN},
+        "odd": {
+            job.__name__: lambda seed, job=job: job(np.random.default_rng(seed))
+            for job in ODD
+        },
         "healthy": {
             name: lambda seed, name=name: healthy(name, train, seed)
             for name in fashion_mnist.PRESETS

@@ -134,6 +134,7 @@ def expected(steps, indices):
         "largest_component": np.abs(flat).max(),
         "zero_share": np.mean(flat == 0),
         "weight_norm": np.mean([norm(weights[n]) for n in updated]),
+        "update_norm": np.mean([norm(updates[n]) for n in updated]),
         "update_ratio": np.mean(ratios) if ratios else math.nan,
         "nonfinite": 0,
         "nonfinite_step": 0,
@@ -268,16 +269,21 @@ def test_the_training_is_the_same_with_and_without():
         np.testing.assert_array_equal(a, b)
 
 
-def test_details_are_taken_at_every_eighth_update_and_the_first_of_an_epoch():
+@pytest.mark.parametrize("every", [4, None])
+def test_details_are_taken_at_the_first_update_of_an_epoch_and_every_so_often(every):
     model = compiled()
-    monitor = fit(model, GradientMonitor(detail_every=4))
+    monitor = GradientMonitor(**({} if every is None else {"detail_every": every}))
+    fit(model, monitor)
     steps = by_hand(compiled())
-    for epoch, taken in enumerate([[0, 4], [6, 10]]):
+    for epoch, taken in enumerate([[0, 4], [6, 10]] if every else [[0], [6]]):
         numbers = monitor.epochs[epoch]["model"]
         grads = np.concatenate([g.ravel() for n in taken for g in steps[n][0]])
         ratio = np.mean([norm(steps[n][2]) / norm(steps[n][1]) for n in taken])
         assert numbers["largest_component"] == pytest.approx(np.abs(grads).max())
         assert numbers["update_ratio"] == pytest.approx(ratio, rel=1e-4)
+        assert numbers["details"] == len(taken)
+        assert numbers["first_norm"] == pytest.approx(norm(steps[0][0]), rel=1e-4)
+        assert numbers["first_update"] == pytest.approx(norm(steps[0][2]), rel=1e-4)
         all_norms = [norm(s[0]) for s in steps[6 * epoch : 6 * epoch + 6]]
         assert numbers["gradient_norm"] == pytest.approx(np.mean(all_norms), rel=1e-5)
 
@@ -307,11 +313,28 @@ def test_leaves_the_optimizer_and_the_step_as_they_were():
     assert monitor._statistics.steps == seen == 12
 
 
-def test_an_interrupted_fit_leaves_nothing_that_disturbs_the_next():
-    class Interrupt(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            raise KeyboardInterrupt
+class Interrupt(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        raise KeyboardInterrupt
 
+
+def test_an_interrupted_fit_leaves_nothing_for_a_plain_one():
+    model = compiled()
+    monitor = GradientMonitor(stop_on_nonfinite=True)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y, verbose=0, callbacks=[monitor, Interrupt()])
+    bad = np.full_like(X, np.nan)
+    weights = model.get_weights()
+    model.fit(bad, Y, batch_size=BATCH, verbose=0)
+    model.set_weights(weights)
+    before = int(model.optimizer.iterations)
+    model.fit(X, Y, batch_size=BATCH, epochs=2, verbose=0)
+    assert int(model.optimizer.iterations) == before + 12
+    assert monitor._statistics.steps == 1
+    assert "apply" not in vars(model.optimizer)
+
+
+def test_an_interrupted_fit_leaves_nothing_that_disturbs_the_next():
     model = compiled()
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y, verbose=0, callbacks=[GradientMonitor(), Interrupt()])
@@ -462,6 +485,111 @@ def test_layers_that_no_gradient_reaches_are_named():
     assert monitor.epochs[0]["unconnected"] == ["lost/kernel", "lost/bias"]
     (finding,) = monitor.findings
     assert finding.verdict == "not learning" and "lost/kernel" in finding.evidence
+
+
+class Twins(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.first = layers.Dense(6, "tanh", name="block")
+        self.second = layers.Dense(3, "softmax", name="block")
+
+    def call(self, x):
+        return self.second(self.first(x))
+
+
+def test_layers_of_one_name_are_told_apart():
+    monitor = fit(compiled(Twins), GradientMonitor(detail_every=1))
+    assert monitor.layers == ["block", "block_2"]
+    model = compiled(Twins)
+    steps = by_hand(model)
+    check(model, monitor, steps)
+
+
+class TwoApplies(keras.Model):
+    """A step of two updates, of one part each."""
+
+    def __init__(self):
+        super().__init__()
+        self.left = layers.Dense(1, name="left")
+        self.right = layers.Dense(1, name="right")
+
+    def build(self, shape):
+        self.left.build(shape)
+        self.right.build(shape)
+
+    def call(self, x):
+        return self.left(x) + self.right(x)
+
+    def train_step(self, data):
+        for part in (self.left, self.right):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean((self(data[0]) - 1.0) ** 2)
+            gradients = tape.gradient(loss, part.trainable_variables)
+            pairs = zip(gradients, part.trainable_variables, strict=True)
+            self.optimizer.apply_gradients(pairs)
+        return {"loss": loss}
+
+
+def test_a_train_step_of_one_s_own_may_apply_twice():
+    model = TwoApplies()
+    model.compile("sgd", "mse")
+    model.optimizer.build((model.build((None, 6)), model.trainable_variables)[1])
+    monitor = fit(model, GradientMonitor(detail_every=1))
+    assert monitor.findings == [] and monitor.epochs[0]["unconnected"] == []
+    for layer in ("left", "right"):
+        assert monitor.epochs[0]["layers"][layer]["gradient_norm_max"] > 0
+
+
+def test_the_probe_changes_nothing_in_a_model_that_draws_at_random():
+    class Noise(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.seeds = keras.random.SeedGenerator(3)
+
+        def call(self, x):
+            return x + keras.random.normal(keras.ops.shape(x), seed=self.seeds)
+
+    def build():
+        model = dense_model()
+        return keras.Sequential([keras.Input((6,)), Noise(), *model.layers])
+
+    watched, alone = compiled(build), compiled(build)
+    fit(watched, GradientMonitor(X))
+    fit(alone, None)
+    for a, b in zip(watched.get_weights(), alone.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("probe", [np.ones((4, 9)), "images", 3])
+def test_a_wrong_probe_is_one_line_before_the_first_epoch(probe):
+    ended = []
+    count = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: ended.append(1))
+    with pytest.raises(
+        ZooError, match="probe must be a batch of the model's"
+    ) as caught:
+        compiled().fit(X, Y, verbose=0, callbacks=[count, GradientMonitor(probe)])
+    assert "\n" not in str(caught.value) and ended == []
+
+
+def test_dead_units_in_the_logs_are_the_worst_layer_s():
+    def build():
+        return keras.Sequential(
+            [
+                keras.Input((6,)),
+                layers.Dense(4, "relu", bias_initializer="ones", name="alive"),
+                layers.Dense(4, "relu", bias_initializer=DEAD, name="dead"),
+                layers.Dense(3, "softmax"),
+            ]
+        )
+
+    model = compiled(build, keras.optimizers.SGD(0.0))
+    monitor = GradientMonitor(np.zeros((5, 6)), verbose=0)
+    history = model.fit(X, Y, verbose=0, callbacks=[monitor]).history
+    assert monitor.epochs[0]["dead"] == {"alive": 0.0, "dead": 1.0}
+    assert history["dead_units"] == [1.0]
+
+
+DEAD = keras.initializers.Constant(-99.0)
 
 
 def test_nested_layers_have_names_of_their_own():

@@ -100,6 +100,20 @@ def test_what_the_model_answers_is_left_out_and_so_are_recurrent_layers():
     assert set(shares(model, np.ones((4, 3, 1)))["saturated"]) == {"inside"}
 
 
+def test_an_answer_that_is_only_reshaped_is_left_out_too():
+    model = one_layer("tanh", [9.0, 9.0])
+    model.pop()
+    model.add(layers.Dense(4, "sigmoid", name="answer"))
+    model.add(layers.Reshape((2, 2)))
+    assert set(shares(model, PROBE)["saturated"]) == {"hidden"}
+
+
+def test_frozen_layers_are_left_out():
+    model = one_layer("relu", [-9.0, -9.0])
+    model.get_layer("hidden").trainable = False
+    assert shares(model, PROBE) == {"dead": {}, "saturated": {}}
+
+
 def test_leaves_the_model_as_it_was():
     model = one_layer("relu", [0.0, 1.0])
     model.add(layers.ReLU(name="relu"))

@@ -4,6 +4,7 @@ import xml.etree.ElementTree as xml
 import numpy as np
 import pytest
 
+from zoo.callbacks import heat_map
 from zoo.report import figures, measures
 
 STYLE = figures.__file__.replace("figures.py", "style.css")
@@ -74,6 +75,103 @@ def test_a_confusion_matrix_writes_counts_and_shares(drawn):
         assert text in texts
     assert "0" not in texts
     assert "class 7" not in drawn["100 classes"].svg
+
+
+@pytest.fixture
+def axes_of(monkeypatch):
+    """Return a function that draws, and gives the Matplotlib axes that were drawn."""
+    made = []
+
+    class Kept(figures.Figure):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            made.append(self)
+
+    def draw(function, *args):
+        function("a", "label", *args)
+        return made[-1].axes
+
+    monkeypatch.setattr(figures, "Figure", Kept)
+    return draw
+
+
+def test_a_row_of_the_confusion_matrix_is_a_true_class(axes_of):
+    """Two of three images of class 0 are read as 2, none the other way round."""
+    matrix = np.array([[1, 0, 2], [0, 4, 0], [0, 3, 1]])
+    (axes,) = axes_of(figures.confusion, matrix, ["a", "b", "c"])
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+    for ticks in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert [tick.get_text() for tick in ticks] == ["a", "b", "c"]
+    written = {
+        (round(y), round(x)): text.get_text()
+        for text in axes.texts
+        for x, y in [text.get_position()]
+        if not text.get_text().endswith("%")
+    }
+    assert written == {(0, 0): "1", (0, 2): "2", (1, 1): "4", (2, 1): "3", (2, 2): "1"}
+    cells = axes.images[0].get_array()
+    np.testing.assert_array_equal(cells[..., 3] > 0, matrix > 0)
+    assert axes.get_ylim() == (2.5, -0.5)  # row 0 on top
+    blue, orange = (figures.to_rgb(colour) for colour in figures.COLOURS[:2])
+    np.testing.assert_array_equal(cells[1, 1, :3], blue)
+    np.testing.assert_array_equal(cells[0, 2, :3], orange)
+
+
+def test_reliability_draws_accuracy_over_confidence(axes_of):
+    calibration = measures.Calibration(
+        count=np.array([0, 10, 30]),
+        confidence=np.array([np.nan, 0.5, 0.9]),
+        accuracy=np.array([np.nan, 0.2, 0.6]),
+        error=0.3,
+    )
+    above, below = axes_of(figures.reliability, calibration)
+    assert [bar.get_height() for bar in above.patches][1:] == [0.2, 0.6]
+    assert [bar.get_height() for bar in below.patches] == [0, 10, 30]
+    centres = [bar.get_x() + bar.get_width() / 2 for bar in above.patches]
+    np.testing.assert_allclose(centres, [1 / 6, 3 / 6, 5 / 6])
+    np.testing.assert_array_equal(above.lines[1].get_xdata(), calibration.confidence)
+    np.testing.assert_array_equal(above.lines[1].get_ydata(), calibration.accuracy)
+    assert (above.get_ylabel(), below.get_xlabel()) == ("accuracy", "confidence")
+
+
+def test_the_heat_map_has_a_row_a_layer_and_the_logarithm_of_the_norm(axes_of):
+    """Two layers in three epochs; the second has no gradient in the last."""
+    epochs = [
+        gradients(1, first=0.01, second=100),
+        gradients(2, first=0.1, second=1000),
+        gradients(3, first=1, second=None),
+    ]
+    norms = [[0.01, 0.1, 1], [100, 1000, np.nan]]
+    np.testing.assert_array_equal(heat_map.norms(epochs), norms)
+    axes = axes_of(figures.gradients, epochs)[0]
+    drawn = axes.images[0].get_array()
+    np.testing.assert_allclose(drawn.filled(9), [[-2, -1, 0], [2, 3, 9]])
+    rows = [label.get_text() for label in axes.get_yticklabels()]
+    columns = [label.get_text() for label in axes.get_xticklabels()]
+    assert rows == ["first", "second"] and columns == ["1", "2", "3"]
+
+
+def test_ten_classes_have_ten_colours_and_a_legend(axes_of):
+    """Class 9 has no point, and is named all the same."""
+    names = [f"class {k}" for k in range(10)]
+    points = np.random.default_rng(0).normal(size=(18, 2))
+    classes = np.arange(18) % 9
+    (axes,) = axes_of(figures.scatter, points, classes, names)
+    for number, drawn in enumerate(axes.collections):
+        expected = points[classes == number].round(2)
+        np.testing.assert_array_equal(drawn.get_offsets(), expected)
+    assert len({tuple(drawn.get_facecolor()[0]) for drawn in axes.collections}) == 10
+    (legend,) = axes.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == names
+    assert not axes.texts
+    hundred = [f"class {k}" for k in range(100)]
+    (axes,) = axes_of(figures.scatter, points, classes, hundred)
+    assert not axes.figure.legends
+    looks = {
+        (*drawn.get_facecolor()[0], drawn.get_paths()[0].vertices.tobytes())
+        for drawn in axes.collections
+    }
+    assert len(looks) == 100
 
 
 def test_a_line_has_a_gap_where_there_is_no_number(drawn):

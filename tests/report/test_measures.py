@@ -50,6 +50,18 @@ def test_each_bin_counts_by_its_share():
     assert result.error == pytest.approx(expected)
 
 
+def test_the_bins_are_fifteenths():
+    """0.7 is alone in (10/15, 11/15], and (11/15, 12/15] holds 0.8; five would merge.
+
+    0.6 is in (8/15, 9/15], an edge to the left; 0.9 in the 14th bin, 1.0 in the last.
+    """
+    result = measures.calibration(LABELS, PROBABILITIES)
+    assert np.flatnonzero(result.count).tolist() == [8, 10, 11, 13, 14]
+    assert len(result.count) == 15 and result.count.sum() == 5
+    # Right at 0.7 and 0.9; wrong at 0.6, 0.8 and 1.0.
+    assert result.error == pytest.approx((0.3 + 0.1 + 0.6 + 0.8 + 1.0) / 5)
+
+
 def test_mistakes_come_most_confident_first():
     assert measures.worst_mistakes(LABELS, PROBABILITIES, 9).tolist() == [4, 1, 3]
     assert measures.worst_mistakes(LABELS, PROBABILITIES, 2).tolist() == [4, 1]

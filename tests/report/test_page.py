@@ -1,3 +1,4 @@
+import os
 import re
 from html.parser import HTMLParser
 
@@ -109,7 +110,9 @@ def test_the_figures_say_what_they_show(page):
         "84.0%."
     )
     assert page.figure("Loss").endswith("validation from 0.8 to 0.6.")
-    assert page.figure("Learning rate").endswith("it goes from 0.005 to 0.0001.")
+    assert page.figure("Learning rate") == (
+        "Learning rate after each epoch: from 0.005 to 0.0001."
+    )
     # Every fifth of 60 is read as the next class: 4 of each class.
     assert page.figure("Confusion matrix") == (
         "Confusion matrix: 20.0% of 60 are wrong; most confused: T-shirt/top read as "
@@ -188,6 +191,8 @@ def test_a_hundred_classes_in_colour_fit(tmp_path):
     assert page.figure("Confusion matrix")
 
 
+EPOCH, *_ = runs.gradients()["epochs"]
+DATA = runs.metrics()["data"]
 HEADER, *ROWS = runs.HISTORY.splitlines()
 
 
@@ -198,7 +203,8 @@ HEADER, *ROWS = runs.HISTORY.splitlines()
             {"metrics": None, "evaluation": None, "gradients": None},
             [
                 "killed, or still running", "No result: the run was killed",
-                "The test set was not evaluated", "The gradient monitor was off",
+                "The test set was not evaluated", "no record of the test set",
+                "The gradient monitor was off",
                 "The command was not recorded", "Training accuracy 90.0% is",
             ],
         ),
@@ -251,7 +257,6 @@ HEADER, *ROWS = runs.HISTORY.splitlines()
         ),
         ({"config": "{"}, ["config.json is damaged", "80.0%"]),
         ({"metrics": "[]"}, ["metrics.json is damaged"]),
-        ({"environment": None}, ["80.0%"]),
         ({"gradients": "{"}, ["gradients.json is damaged"]),
         ({"gradients": runs.gradients(epochs=[])}, ["gradients.json holds no epoch"]),
         (
@@ -283,6 +288,99 @@ def test_a_damaged_evaluation_is_named(cut, tmp_path):
     assert "evaluation.npz is damaged" in Page(report.write(path)).text
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data": None},
+        {"data": "fashion_mnist"},
+        {"data": {"name": "fashion_mnist", "validation": 600, "test": 60}},
+        {"data": {**DATA, "test": [60]}},
+        {"test_accuracy": "0.8"},
+        {"train_seconds": "4"},
+        {"parameters": [1]},
+        {"status": ["complete"]},
+        {"recipe": {}},
+    ],
+)
+def test_a_damaged_metric_is_named_and_the_others_are_shown(changes, tmp_path):
+    run = runs.make(tmp_path / "a", metrics=runs.metrics(**changes))
+    (key,) = changes
+    sentence = f"metrics.json: {key} is damaged or of another version."
+    page = Page(report.write(run))
+    assert sentence in page.text and "85.0%" in page.text
+    page = Page(report.compare([run, run], tmp_path / "two.html"))
+    assert page.text.count(sentence) == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epochs": [{}]},
+        {"epochs": None},
+        {"epochs": [{**EPOCH, "layers": {}}]},
+        {"epochs": [{**EPOCH, "layers": {"conv_1": {"gradient_norm": 1}}}]},
+        {"epochs": [{**EPOCH, "layers": {"conv_1": runs.layer("1", 1, 1)}}]},
+        {"epochs": [EPOCH, {**EPOCH, "layers": {"other": runs.layer(1, 1, 1)}}]},
+        {"epochs": [EPOCH, {**EPOCH, "dead": {}}]},
+        {"epochs": [{**EPOCH, "dead": {"activation_1": None}}]},
+        {"findings": None},
+        {"findings": [1]},
+    ],
+)
+def test_gradients_of_another_shape_are_named(changes, tmp_path):
+    run = runs.make(tmp_path / "a", gradients=runs.gradients(**changes))
+    page = Page(report.write(run))
+    assert "gradients.json is damaged or of another version." in page.text
+    assert "its record cannot be read" in page.text and "80.0%" in page.text
+    assert "80.0%" in Page(report.compare([run, run], tmp_path / "b.html")).text
+
+
+ARRAYS = runs.evaluation()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"class_names": ARRAYS["class_names"][:2]},
+        {"labels": ARRAYS["labels"] + 1},
+        {"labels": ARRAYS["labels"][1:]},
+        {"labels": ARRAYS["labels"] - 0.5},
+        {"probabilities": ARRAYS["probabilities"] * np.nan},
+        {"picture_index": ARRAYS["picture_index"][1:]},
+        {"pictures": ARRAYS["pictures"] / 255},
+        {"pictures": ARRAYS["pictures"][..., 0]},
+        {"kernels": ARRAYS["kernels"][0]},
+        {"sample": ARRAYS["sample"] + 60},
+        {"pca": ARRAYS["pca"][1:]},
+        {"tsne": ARRAYS["tsne"][:, :1]},
+    ],
+)
+def test_an_evaluation_of_another_shape_is_named(changes, tmp_path):
+    page = page_of(tmp_path, evaluation={**ARRAYS, **changes})
+    assert "evaluation.npz is damaged or of another version" in page.text
+    assert "There is no record of the test set." in page.text and "85.0%" in page.text
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"metrics": runs.metrics(training_accuracy=93)},
+        {"metrics": None, "history": f"{HEADER}\n0,93,0.9,85,0.8,0.005\n"},
+    ],
+)
+def test_percent_for_a_share_costs_the_diagnosis_alone(files, tmp_path):
+    page = page_of(tmp_path, **files)
+    assert "No diagnosis: training must be from 0 to 1. Received: training=93" in (
+        page.text
+    )
+    assert "12 of 60 images are wrong" in page.text
+
+
+def test_seeds_of_any_kind_are_compared(tmp_path):
+    page = compared(tmp_path, {"config": {"model": ["cnn"], "seed": [1]}})
+    assert "Validation accuracy is of different images" in page.text
+
+
 def test_a_test_set_without_mistakes(tmp_path):
     arrays = runs.evaluation()
     arrays["labels"] = arrays["probabilities"].argmax(1)
@@ -297,7 +395,7 @@ def test_what_is_no_run_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(ZooError, match="does not exist.*runs/RECIPE/TIME-seedK"):
         report.write("nowhere")
     made = runs.make(tmp_path / "runs" / "fashion_mnist" / "a")
-    with pytest.raises(ZooError, match=f"no config.json.*such as {made}"):
+    with pytest.raises(ZooError, match=f"no config.json and no env.*such as {made}$"):
         report.write(tmp_path / "runs")
     with pytest.raises(ZooError, match="such as runs/fashion_mnist/a"):
         report.write("nowhere")
@@ -305,6 +403,37 @@ def test_what_is_no_run_is_one_line(tmp_path, monkeypatch):
         report.compare([made, "empty"], "out.html")
     with pytest.raises(ZooError, match="--output must be a file"):
         report.write(made, tmp_path)
+
+
+def refusal(path):
+    with pytest.raises(ZooError) as refused:
+        report.write(path)
+    return str(refused.value)
+
+
+def test_the_config_json_of_others_is_no_run(tmp_path):
+    """Neither when it is asked for, nor when a run is looked for."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    assert "it holds no environment.json." in refusal(tmp_path / "model")
+    assert "such as runs/RECIPE/TIME-seedK" in refusal(tmp_path)
+
+
+def test_the_newest_run_within_three_levels_is_suggested(tmp_path):
+    old, new = (runs.make(tmp_path / "runs" / "a" / name) for name in ("z", "b"))
+    os.utime(old / "config.json", (1, 1))
+    deep = runs.make(tmp_path / "1" / "2" / "3" / "4")
+    assert refusal(tmp_path).endswith(f"such as {new}")
+    assert refusal(deep.parents[1]).endswith(f"such as {deep}")
+
+
+def test_what_is_in_a_run_names_the_run(tmp_path):
+    run = runs.make(tmp_path / "a" / "b")
+    (run / "tensorboard").mkdir()
+    runs.make(tmp_path / "a" / "newer")
+    message = refusal(run / "metrics.json")
+    assert "it is a file." in message and message.endswith(f"such as {run}")
+    assert refusal(run / "tensorboard").endswith(f"such as {run}")
 
 
 @pytest.mark.parametrize(

@@ -233,6 +233,7 @@ def test_a_failing_training_is_recorded_too(run):
         fit(run, {}, callbacks=[Broken()])
     recorded = read(run, "metrics.json")
     assert recorded["status"] == "failed" and recorded["epochs"] == 1
+    assert "failed" in (run.path / "report.html").read_text()
 
 
 def test_an_interrupt_before_fit_is_recorded(run):

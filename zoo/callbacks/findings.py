@@ -1,27 +1,19 @@
 """From the numbers of a training to verdicts: what is wrong, the evidence, the remedy.
 
-Thresholds, and where they come from. "Measured" is `benchmarks/verdicts.py`: the gallery
-of broken networks and the healthy recipes.
+The table in `docs/callbacks.md` says where the thresholds come from.
+"""
 
-| verdict | when | source |
-|---|---|---|
-| non-finite gradients | a NaN or an infinity, at any step | - |
-| not learning | a layer's gradient is zero at every step of an epoch, or no path leads to it, or all its units have the same weights | Rumelhart et al. 1986, on breaking symmetry |
-| dead units | half of a layer's or more | CS231n notes, "Neural Networks 1": 40 % die at too high a rate |
-| saturated units | half of a layer's or more | Glorot and Bengio 2010, section 3 |
-| vanishing gradients | a layer's mean norm is below 1/1000 of a later layer's | Glorot and Bengio 2010, figure 7; measured: healthy 1/60, broken below 1/5000 |
-| exploding gradients | a layer's gradient is 100 times its weights, and the learning rate is not to blame | Pascanu et al. 2013; measured: healthy 2, broken 40,000 |
-| learning rate too high | update ratio, median over layers, above 0.1 | CS231n notes, "Neural Networks 3": about 0.001 is right |
-| learning rate too low | that median below 0.00005 in all epochs | the same; measured: healthy 0.0015, at a 1000th of the rate 0.00003 |
-"""  # noqa: E501
-
+import math
 import statistics
 from typing import NamedTuple
 
 VANISHING = 1e-3
 EXPLODING = 100
-TOO_HIGH = 0.1
+TOO_HIGH = 0.5
+ENOUGH_DETAILS = 6
 TOO_LOW = 5e-5
+NO_PROGRESS = 0.1
+STILL_STEEP = 1e-3
 UNWELL = 0.5
 
 
@@ -49,16 +41,13 @@ def find(epochs: list[dict]) -> list[Finding]:
     causes = [*_nonfinite(epochs), *_unconnected(epochs), *_alike(epochs)]
     if _alike(epochs):
         return causes  # what else is seen follows from that
-    exploding, too_high = _exploding(epochs[0], "first_norm"), _too_high(epochs)
-    causes += exploding or too_high
+    causes += _exploding(epochs[0]) or _too_high(epochs)
     if _nonfinite(epochs):
         return causes
     if not causes:
         causes += _vanishing(epochs)
-        for record in epochs:
-            causes = causes or _exploding(record, "gradient_norm_max")
     units = _unwell(epochs[-1], "dead") + _unwell(epochs[-1], "saturated")
-    return causes + units or _no_gradient(epochs[-1]) or _too_low(epochs)
+    return causes + units or _no_gradient(epochs) or _too_low(epochs)
 
 
 def _nonfinite(epochs):
@@ -107,16 +96,18 @@ def _alike(epochs):
     ]
 
 
-def _no_gradient(record):
-    layers = record["layers"].items()
-    names = [name for name, numbers in layers if numbers["gradient_norm_max"] == 0]
+def _no_gradient(epochs):
+    names = [
+        name
+        for name in epochs[-1]["layers"]
+        if not any(record["layers"][name]["gradient_norm_max"] for record in epochs)
+    ]
     if not names:
         return []
     return [
         Finding(
             "not learning",
-            f"the gradient is exactly zero at every step of epoch {record['epoch']} in "
-            f"{_listed(names)}",
+            f"the gradient has been exactly zero at every step in {_listed(names)}",
             "Look at what comes after it: dead units, zero weights, a loss that does "
             "not depend on it",
         )
@@ -132,7 +123,7 @@ _UNIT_REMEDIES = {
 
 
 def _unwell(record, kind):
-    shares = {name: share for name, share in record[kind].items() if share >= UNWELL}
+    shares = {name: share for name, share in record[kind].items() if share > UNWELL}
     if not shares:
         return []
     return [
@@ -150,10 +141,14 @@ def _vanishing(epochs):
     for record in epochs:
         norms = [(name, v["gradient_norm"]) for name, v in record["layers"].items()]
         norms = [(name, norm) for name, norm in norms if norm]
+        before = 0.0
         for index, (name, norm) in enumerate(norms):
             later, most = max(norms[index:], key=lambda pair: pair[1])
-            if norm < VANISHING * most and (not worst or norm / most < worst[0]):
+            # All layers before it are small too: it is no head beside a larger one.
+            fades = norm < VANISHING * most and before < 10 * VANISHING * most
+            if fades and (not worst or norm / most < worst[0]):
                 worst = norm / most, name, norm, later, most, record["epoch"]
+            before = max(before, norm)
     if not worst:
         return []
     _, name, norm, later, most, epoch = worst
@@ -168,11 +163,13 @@ def _vanishing(epochs):
     ]
 
 
-def _exploding(record, key):
+def _exploding(record):
+    # Of the first update alone: later ones have the learning rate to blame. A large
+    # gradient that the optimizer normalizes or clips is no illness.
     ratios = {
-        name: numbers[key] / numbers["weight_norm"]
+        name: numbers["first_norm"] / numbers["start_norm"]
         for name, numbers in record["layers"].items()
-        if numbers[key] and numbers["weight_norm"]
+        if numbers["start_norm"] and numbers["first_update"] > numbers["start_norm"]
     }
     name = max(ratios, key=ratios.get, default=None)
     if name is None or ratios[name] <= EXPLODING:
@@ -180,54 +177,77 @@ def _exploding(record, key):
     return [
         Finding(
             "exploding gradients",
-            f"in epoch {record['epoch']} the gradient of {name} has norm "
-            f"{record['layers'][name][key]:.1e}, {ratios[name]:,.0f} times that of its "
-            "weights",
+            f"at the first update the gradient of {name} has norm "
+            f"{record['layers'][name]['first_norm']:.1e}, {ratios[name]:,.0f} times "
+            "that of its weights",
             "Scale inputs and targets, initialize with smaller weights (He, Glorot), "
             "add batch normalization, or clip (clipnorm=1)",
         )
     ]
 
 
-def _update_ratios(epochs):
-    medians = {}
+def _too_high(epochs):
+    # Sizes of updates against those that the weights started with: later a high rate
+    # has made the weights large too. Of a few updates the mean says little.
+    sizes, details = [], 0
     for record in epochs:
-        ratios = [numbers["update_ratio"] for numbers in record["layers"].values()]
+        layers = record["layers"].values()
+        ratios = [_over(v["update_norm"], v["start_norm"]) for v in layers]
         ratios = [ratio for ratio in ratios if ratio is not None]
         if ratios:
-            medians[record["epoch"]] = statistics.median(ratios)
-    return medians
+            sizes.append((statistics.median(ratios), record["model"]["details"]))
+            details += record["model"]["details"]
+        if details >= ENOUGH_DETAILS:
+            mean = sum(size * weight for size, weight in sizes) / details
+            if mean > TOO_HIGH:
+                return [_too_high_at(record["epoch"], mean)]
+            sizes, details = [], 0
+    return []
 
 
-def _too_high(epochs):
-    medians = _update_ratios(epochs)
-    epoch = max(medians, key=medians.get, default=None)
-    if epoch is None or medians[epoch] <= TOO_HIGH:
-        return []
-    return [
-        Finding(
-            "learning rate too high",
-            f"in epoch {epoch} the mean update of half of the layers is "
-            f"{medians[epoch]:.2g} times their weights or more; 0.001 is usual",
-            "Divide the learning rate by 10 and look again, or find it with "
-            "LearningRateFinder",
-        )
-    ]
+def _too_high_at(epoch, mean):
+    return Finding(
+        "learning rate too high",
+        f"up to epoch {epoch} the mean update of half of the layers is {mean:.2g} "
+        "times the weights that they started with; 0.001 is usual",
+        "Divide the learning rate by 10 and look again, or find it with "
+        "LearningRateFinder",
+    )
 
 
 def _too_low(epochs):
-    medians = _update_ratios(epochs)
-    if not medians or max(medians.values()) >= TOO_LOW:
+    if len(epochs) < 2:
+        return []
+    ratios, slopes = [], []
+    for record in epochs:
+        layers = record["layers"].values()
+        ratios.append([v["update_ratio"] for v in layers])
+        slopes.append([_over(v["gradient_norm"], v["start_norm"]) for v in layers])
+    ratios, slopes = _medians(ratios), _medians(slopes)
+    first, last = epochs[0]["loss"], epochs[-1]["loss"]
+    progress = (first - last) / abs(first) if first else math.nan
+    if not ratios or max(ratios) >= TOO_LOW or min(slopes) < STILL_STEEP:
+        return []
+    if not progress < NO_PROGRESS:  # it learns all the same, or there is no loss
         return []
     return [
         Finding(
             "learning rate too low",
             f"in every epoch the mean update of half of the layers is "
-            f"{max(medians.values()):.1e} times their weights or less; 0.001 is usual",
+            f"{max(ratios):.1e} times their weights or less; 0.001 is usual",
             "Multiply the learning rate by 10 and look again, or find it with "
             "LearningRateFinder",
         )
     ]
+
+
+def _medians(rows):
+    rows = [[value for value in row if value is not None] for row in rows]
+    return [statistics.median(row) for row in rows if row]
+
+
+def _over(value, scale):
+    return value / scale if value is not None and scale else None
 
 
 def _listed(names):

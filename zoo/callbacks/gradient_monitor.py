@@ -1,5 +1,6 @@
 """Watch the gradients of every training step, and say what is wrong with them."""
 
+import collections
 import math
 import statistics
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from keras.ops import convert_to_numpy
 
 from zoo.callbacks import heat_map
 from zoo.callbacks.findings import Finding, find
+from zoo.console import one_line
 from zoo.errors import ZooError, positive_integer
 from zoo.files import replacing, write_json
 
@@ -34,7 +36,8 @@ class GradientMonitor(keras.callbacks.Callback):
     | `largest_component` | largest absolute value of a component | `detail_every` |
     | `zero_share` | share of components that are exactly zero | `detail_every` |
     | `weight_norm` | Euclidean norm of the weights | `detail_every` |
-    | `update_ratio` | norm of the update / `weight_norm`, mean | `detail_every` |
+    | `update_norm` | Euclidean norm of the update, mean | `detail_every` |
+    | `update_ratio` | norm of the update / norm of the weights, mean | `detail_every` |
 
     With a `probe`, for each layer with an activation, at the end of each epoch: the
     share of `dead` units (ReLU family) or `saturated` ones (sigmoid, tanh); see
@@ -50,7 +53,9 @@ class GradientMonitor(keras.callbacks.Callback):
     | `update_ratio` | median over layers |
     | `dead_units`, `saturated_units` | largest share among layers, with a `probe` |
 
-    What it costs, `benchmarks/callbacks.py` measures: some percent of a step.
+    What it costs, `benchmarks/callbacks.py` measures: some percent of a step. Gradients
+    of embeddings are made dense, which costs more. In a `train_step` of your own, every
+    `apply` of the model's optimizer counts as a step; other optimizers are not seen.
 
     Args:
         probe: a batch of inputs to look at the units with, some 100 to 500; `None`
@@ -120,10 +125,11 @@ class GradientMonitor(keras.callbacks.Callback):
                 f"{keras.backend.backend()}"
             )
         self.epochs, self._printed, self._writer = [], set(), None
-        self._statistics = None
+        self._statistics, self._next_look = None, 1
+        self._release()  # if an earlier fit was interrupted
         if model.built and all(layer.built for _, layer in named_layers(model)):
             self._begin()
-        self._release()  # if an earlier fit was interrupted
+            self._units()  # a wrong probe shows before the first epoch
         apply = optimizer.apply
 
         def observed(grads, trainable_variables=None):
@@ -133,6 +139,16 @@ class GradientMonitor(keras.callbacks.Callback):
 
         optimizer.apply = observed
         model.make_train_function(force=True)
+        step, history = model.train_function, model.history
+
+        def watched(iterator):
+            if model.history is not history:  # another fit: ours was interrupted
+                self._release()
+                model.make_train_function(force=True)
+                return model.train_function(iterator)
+            return step(iterator)
+
+        model.train_function = watched
 
     def _begin(self):
         import tensorflow as tf
@@ -161,6 +177,7 @@ class GradientMonitor(keras.callbacks.Callback):
             "learning_rate": float(
                 convert_to_numpy(self.model.optimizer.learning_rate)
             ),
+            "loss": math.nan if logs is None else float(logs.get("loss", math.nan)),
             **self._numbers(),
             **self._units(),
         }
@@ -169,13 +186,12 @@ class GradientMonitor(keras.callbacks.Callback):
             logs.update(_worth_plotting(record))
         if self.log_dir:
             self._write_summaries(record)
-        for finding in self.findings if self.verbose else ():
-            if finding.verdict not in self._printed:
-                self._printed.add(finding.verdict)
-                print(f"\n{finding}", flush=True)
+        if len(self.epochs) >= self._next_look:
+            self._print_findings()
 
     def on_train_end(self, logs=None):
         """Leave the model as it was."""
+        self._print_findings()
         self._release()
         self.model.train_function = None  # the next fit traces a step without us
 
@@ -203,6 +219,14 @@ class GradientMonitor(keras.callbacks.Callback):
     def stopped(self) -> bool:
         """Whether `stop_on_nonfinite` stopped the training."""
         return bool(self._statistics and self._statistics.stopped)
+
+    def _print_findings(self):
+        # Every epoch at first, then whenever there are a tenth more to look through.
+        self._next_look = 1 + len(self.epochs) + len(self.epochs) // 10
+        for finding in self.findings if self.verbose else ():
+            if finding.verdict not in self._printed:
+                self._printed.add(finding.verdict)
+                print(f"\n{finding}", flush=True)
 
     def _release(self):
         vars(self.model.optimizer).pop("apply", None)
@@ -240,8 +264,14 @@ class GradientMonitor(keras.callbacks.Callback):
         ]
         shares = {"dead": {}, "saturated": {}}
         if self.probe is not None:
-            layers = named_layers(self.model)
-            shares = unit_health.measure(self.model, layers, self.probe)
+            try:
+                layers = named_layers(self.model)
+                shares = unit_health.measure(self.model, layers, self.probe)
+            except (ValueError, TypeError, AttributeError) as error:
+                raise ZooError(
+                    "probe must be a batch of the model's inputs, arrays without their "
+                    f"labels ({one_line(error)})"
+                ) from error
         return {"alike": alike, **shares}
 
     def _write_summaries(self, record):
@@ -262,13 +292,18 @@ class GradientMonitor(keras.callbacks.Callback):
 def named_layers(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, object]]:
     """Yield the innermost layers of a model with their names, `outer/inner` if nested.
 
-    A layer of several that is no model, such as an attention layer, counts as one.
+    A layer of several that is no model, such as an attention layer, counts as one. The
+    second of a name is `name_2`.
     """
+    seen = collections.Counter()
     for layer in model.layers:
+        seen[layer.name] += 1
+        number = seen[layer.name]
+        name = prefix + layer.name + (f"_{number}" if number > 1 else "")
         if isinstance(layer, keras.Model):
-            yield from named_layers(layer, f"{prefix}{layer.name}/")
+            yield from named_layers(layer, f"{name}/")
         else:
-            yield prefix + layer.name, layer
+            yield name, layer
 
 
 def _names(model):

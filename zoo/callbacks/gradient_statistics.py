@@ -21,8 +21,9 @@ class GradientStatistics:
             gradients, and all that follow.
 
     Attributes:
-        unconnected: numbers of the variables that no gradient reaches; known once the
-            step is traced.
+        start_norms: for each column, the norm that its kernels started with, or that of
+            Glorot's initialization where it is larger; 0 without kernels. What an
+            update is large or small against.
     """
 
     def __init__(self, model, layer_of, detail_every, stop_on_nonfinite):
@@ -30,7 +31,7 @@ class GradientStatistics:
         self.variables = [variable.value for variable in model.trainable_variables]
         self.detail_every = detail_every
         self.stop_on_nonfinite = stop_on_nonfinite
-        self.unconnected = set()
+        self._handed, self._reached = set(), set()
         self._sizes = [int(np.prod(v.shape)) for v in self.variables]
         self._membership = _membership(layer_of)
         columns = (len(self._membership),)
@@ -39,6 +40,7 @@ class GradientStatistics:
             self._updates_to_detail = _state((), tf.int64)
             self._stopped = _state((), tf.bool)
             self._first_norm = _state(columns)
+            self._first_update = _state(columns)
             self._nonfinite_step = _state(columns, tf.int64)
             self._weights_before = _state((sum(self._sizes),))
             self._of_epoch = {
@@ -49,9 +51,12 @@ class GradientStatistics:
                 "largest": _state(columns),
                 "nonzero": _state((2, *columns)),  # a sum and a count, as below
                 "weight": _state((2, *columns)),
+                "update": _state((2, *columns)),
                 "ratio": _state((2, *columns)),
             }
         self._steps_before = 0
+        starts = [_start_norm(variable.numpy()) for variable in self.variables]
+        self.start_norms = np.sqrt(self._membership @ np.square(starts))
 
     def apply(self, apply, grads, variables=None):
         """Record the gradients, then hand them to the optimizer's own `apply`."""
@@ -87,9 +92,10 @@ class GradientStatistics:
         Keys: `gradient_norm` (mean over steps), `gradient_norm_max`, `nonfinite` (NaN
         and infinite components, over all steps), `nonfinite_step` (the first such step
         of the training, from 1; 0 is none), `largest_component`, `zero_share`,
-        `weight_norm`, `update_ratio` (norm of the update / norm of the weights, mean),
-        `first_norm` (gradient norm at the first update of the training). NaN stands for
-        what was never measured.
+        `weight_norm`, `update_norm`, `update_ratio` (norm of the update / norm of the
+        weights, mean), `details` (how many), `first_norm` and `first_update` (norms of
+        gradient and update at the first update of the training). NaN stands for what
+        was never measured.
         """
         now = {name: v.read_value().numpy() for name, v in self._of_epoch.items()}
         for state in (*self._of_epoch.values(), self._updates_to_detail):
@@ -101,12 +107,21 @@ class GradientStatistics:
             "gradient_norm_max": now["norm_max"],
             "update_ratio": _mean(*now["ratio"]),
             "weight_norm": _mean(*now["weight"]),
+            "update_norm": _mean(*now["update"]),
+            "details": now["update"][1],
             "largest_component": now["largest"],
             "zero_share": 1 - _mean(*now["nonzero"]) / (self._membership @ self._sizes),
             "nonfinite": now["nonfinite"],
             "nonfinite_step": self._nonfinite_step.read_value().numpy(),
             "first_norm": self._first_norm.read_value().numpy(),
+            "first_update": self._first_update.read_value().numpy(),
+            "start_norm": self.start_norms,
         }
+
+    @property
+    def unconnected(self) -> list[int]:
+        """Numbers of the variables that no gradient reaches, as the trace tells."""
+        return sorted(self._handed - self._reached)
 
     @property
     def steps(self) -> int:
@@ -124,7 +139,9 @@ class GradientStatistics:
         variables = self.variables if variables is None else variables
         given = {_key(v): g for g, v in zip(grads, variables, strict=True)}
         found = [given.get(_key(variable)) for variable in self.variables]
-        self.unconnected = {n for n, g in enumerate(found) if g is None}
+        keys = enumerate(map(_key, self.variables))
+        self._handed |= {number for number, key in keys if key in given}
+        self._reached |= {number for number, g in enumerate(found) if g is not None}
         tensors = [
             tf.cast(tf.convert_to_tensor(g), tf.float32) for g in found if g is not None
         ]
@@ -185,7 +202,8 @@ class GradientStatistics:
         before = self._weights_before.read_value()
         update = tf.split(self._flat_weights() - before, self._sizes)
         weights = tf.sqrt(self._columns(_squares(tf.split(before, self._sizes))))
-        ratios = tf.sqrt(self._columns(_squares(update))) / weights
+        updates = tf.sqrt(self._columns(_squares(update)))
+        ratios = updates / weights
         # The shortest way to count on a CPU: the squares of the signs.
         nonzero = self._columns(_squares([tf.sign(g) for g in observed]))
         highest = tf.stack([tf.reduce_max(g) for g in observed])
@@ -194,11 +212,13 @@ class GradientStatistics:
         state = self._of_epoch
         _add(state["nonzero"], nonzero, tf.ones_like(nonzero, tf.bool))
         _add(state["weight"], weights, tf.math.is_finite(weights))
+        _add(state["update"], updates, tf.math.is_finite(updates))
         # Weights that are all zero, as biases are at first, have no ratio.
         _add(state["ratio"], ratios, (weights > 0) & tf.math.is_finite(ratios))
         _raise_to(state["largest"], tf.reduce_max(largest, axis=1))
         unset = tf.reduce_all(self._first_norm == 0)
         self._first_norm.assign(tf.where(unset, norms, self._first_norm))
+        self._first_update.assign(tf.where(unset, updates, self._first_update))
         self._updates_to_detail.assign(self.detail_every)
 
 
@@ -208,6 +228,15 @@ def _membership(layer_of):
     of_layers = numbers[:, None] == np.array(layer_of)
     of_model = np.ones((1, len(layer_of)))
     return np.vstack([np.eye(len(layer_of)), of_layers, of_model]).astype(np.float32)
+
+
+def _start_norm(weights):
+    if weights.ndim < 2:
+        return 0.0
+    # Glorot's standard deviation is the root of 2 / (fan in + fan out).
+    *places, inputs, outputs = weights.shape
+    fans = np.prod(places) * (inputs + outputs)
+    return max(np.linalg.norm(weights), np.sqrt(weights.size * 2 / fans))
 
 
 def _state(shape, dtype=tf.float32):

@@ -44,11 +44,12 @@ def _same_data(records):
 
 def _same_validation(records):
     """Return whether validation is of the same images: the seed chooses them."""
-    known = [record for record in records if "data" in record.metrics]
-    return _same_data(records) and (
-        len({(r.metrics["data"]["validation"], r.config.get("seed")) for r in known})
-        <= 1
-    )
+    chosen = {
+        (record.metrics["data"]["validation"], str(record.config.get("seed")))
+        for record in records
+        if "data" in record.metrics
+    }
+    return _same_data(records) and len(chosen) <= 1
 
 
 def _caveats(records):

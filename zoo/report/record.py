@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -11,7 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from zoo.errors import ZooError
-from zoo.report import evaluation
+from zoo.report import checks, evaluation
+
+_EVERY_RUN_HAS = ("config.json", "environment.json")
+_DAMAGED = "is damaged or of another version"
 
 
 @dataclass(frozen=True)
@@ -81,12 +85,12 @@ def read(path: str | Path) -> Record:
         ZooError: `path` is not a run directory.
     """
     path = Path(path)
-    if not (path / "config.json").is_file():
+    if _lacks(path):
         raise ZooError(_not_a_run(path))
     missing = []
     config = _json(path / "config.json", missing) or {}
     environment = _json(path / "environment.json", missing) or {}
-    metrics = _json(path / "metrics.json", missing) or {}
+    metrics = _metrics(path / "metrics.json", missing)
     history = _history(path / "history.csv")
     if not metrics:
         missing.append("No result: the run was killed, or it is still running.")
@@ -94,25 +98,45 @@ def read(path: str | Path) -> Record:
         missing.append("No learning curves: no epoch was finished.")
     elif "val_loss" not in history:
         missing.append("No validation: the run was trained without it.")
-    gradients = _json(path / "gradients.json", missing)
-    if gradients and not gradients.get("epochs"):
-        missing.append("gradients.json holds no epoch.")
-        gradients = None
+    gradients = _gradients(path / "gradients.json", missing)
+    arrays = _evaluation(path / evaluation.NAME, missing)
     return Record(
-        path, config, environment, metrics, history, gradients,
-        _evaluation(path / evaluation.NAME, missing), tuple(missing),
-    )  # fmt: skip
+        path, config, environment, metrics, history, gradients, arrays, tuple(missing)
+    )
 
 
 def _not_a_run(path):
     here = path if path.is_dir() else Path("runs")
-    runs = sorted(file.parent for file in here.rglob("config.json"))
-    found = f"such as {runs[-1]}" if runs else "such as runs/RECIPE/TIME-seedK"
-    what = "holds no config.json" if path.is_dir() else "does not exist"
+    within = [parent for parent in path.parents if not _lacks(parent)]
+    runs = within[:1] or sorted(_runs(here), key=_began)
+    found = runs[-1] if runs else "runs/RECIPE/TIME-seedK"
+    what = "does not exist"
+    if path.is_dir():
+        what = f"holds no {' and no '.join(_lacks(path))}"
+    elif path.exists():
+        what = "is a file"
     return (
         f"{path} is not a run directory: it {what}. Name a directory that zoo train "
-        f"made, {found}"
+        f"made, such as {found}"
     )
+
+
+def _lacks(folder):
+    return [name for name in _EVERY_RUN_HAS if not os.path.isfile(folder / name)]
+
+
+def _runs(top):
+    """Yield the run directories up to three levels below, as runs/RECIPE/RUN is."""
+    for folder, folders, files in os.walk(top):
+        here = Path(folder)
+        if set(_EVERY_RUN_HAS) <= set(files):
+            yield here
+        if len(here.relative_to(top).parts) == 3:
+            folders.clear()
+
+
+def _began(run):
+    return (run / "config.json").stat().st_mtime_ns, run
 
 
 def _json(path, missing):
@@ -123,16 +147,37 @@ def _json(path, missing):
     except (OSError, ValueError):
         content = None
     if not isinstance(content, dict):
-        missing.append(f"{path.name} is damaged.")
+        missing.append(f"{path.name} {_DAMAGED}.")
         return None
     return content
+
+
+def _metrics(path, missing):
+    metrics = _json(path, missing) or {}
+    for key in checks.damaged_metrics(metrics):
+        missing.append(f"{path.name}: {key} {_DAMAGED}.")
+        del metrics[key]
+    return metrics
+
+
+def _gradients(path, missing):
+    gradients = _json(path, missing)
+    if gradients is None:
+        return None
+    if gradients.get("epochs") == []:
+        missing.append(f"{path.name} holds no epoch.")
+    elif checks.gradients_fit(gradients):
+        return gradients
+    else:
+        missing.append(f"{path.name} {_DAMAGED}.")
+    return None
 
 
 def _history(path):
     try:
         with path.open(newline="", encoding="utf8", errors="replace") as file:
             rows = list(csv.DictReader(file))
-    except OSError:
+    except (OSError, csv.Error):
         return {}
     names = [name for name in rows[0] if name and name != "epoch"] if rows else []
     return {name: [_number(row[name]) for row in rows] for name in names}
@@ -154,8 +199,13 @@ def _evaluation(path, missing):
         return None
     try:
         with path.open("rb") as file:
-            arrays = np.load(file)
-            return {key: arrays[key] for key in evaluation.KEYS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        missing.append(f"{path.name} is damaged: nothing is shown of the test set.")
-        return None
+            loaded = np.load(file)
+            arrays = {key: loaded[key] for key in evaluation.KEYS}
+        if checks.evaluation_fits(arrays):
+            return arrays
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error):
+        pass  # cut short
+    except (ValueError, KeyError, IndexError, TypeError):
+        pass  # not an archive, or of other arrays
+    missing.append(f"{path.name} {_DAMAGED}: nothing is shown of the test set.")
+    return None

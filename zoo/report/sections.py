@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from zoo.callbacks import heat_map
+from zoo.errors import ZooError
 from zoo.report import evaluation, figures, measures
 from zoo.report.diagnosis import Diagnosis, diagnose
 from zoo.report.pictures import data_uri, kernel_sheet
@@ -67,7 +68,10 @@ def diagnosis(record: Record) -> Diagnosis | str:
             "No diagnosis: it takes the training and validation accuracy of a "
             "finished epoch."
         )
-    return diagnose(training, validation, record.dataset)
+    try:
+        return diagnose(training, validation, record.dataset)
+    except ZooError as error:  # an accuracy in percent
+        return f"No diagnosis: {error}."
 
 
 def _curves(record):
@@ -76,7 +80,7 @@ def _curves(record):
     return [
         *_curve(record, "Accuracy", accuracy),
         *_curve(record, "Loss", loss),
-        *_curve(record, "Learning rate", {"it goes": "learning_rate"}),
+        *_learning_rate(record),
     ]
 
 
@@ -91,22 +95,35 @@ def _curve(record, title, columns):
         return []
     percent = title == "Accuracy"
     form = ".1%" if percent else ".3g"
-    parts = [_course(what, values, form) for what, values in series.items()]
+    parts = [f"{what} {_course(values, form)}" for what, values in series.items()]
     label = f"{title} by epoch: {'; '.join(parts)}."
-    name = title.lower().replace(" ", "-")
     best = record.best_epoch
-    return [figures.lines(name, label, series, title, percent=percent, best_epoch=best)]
+    return [
+        figures.lines(
+            title.lower(), label, series, title, percent=percent, best_epoch=best
+        )
+    ]
 
 
-def _course(what, values, form):
+def _learning_rate(record):
+    if "learning_rate" not in record.history:
+        return []
+    rates = record.history["learning_rate"]
+    title = "Learning rate after each epoch"
+    label = f"{title}: {_course(rates, '.3g')}."
+    series, best = {"learning rate": rates}, record.best_epoch
+    return [figures.lines("learning-rate", label, series, title, best_epoch=best)]
+
+
+def _course(values, form):
     """Say where a curve begins and ends, and where it is not a number."""
     finite = [value for value in values if math.isfinite(value)]
     broken = [
         str(epoch) for epoch, v in enumerate(values, start=1) if not math.isfinite(v)
     ]
-    text = f"{what} nowhere: no number is finite"
+    text = "nowhere: no number is finite"
     if finite:
-        text = f"{what} from {finite[0]:{form}} to {finite[-1]:{form}}"
+        text = f"from {finite[0]:{form}} to {finite[-1]:{form}}"
         if broken:
             text += f", not a finite number in epoch {', '.join(broken[:5])}"
             text += " and others" if len(broken) > 5 else ""

@@ -132,8 +132,9 @@ class Run:
                     f"\nInterrupted after {len(history)} epochs. Best so far: "
                     f"{self.model}"
                 )
+            page = report.write(self.path)  # whatever comes after, there is one
             if status in ("interrupted", "diverged"):
-                say(f"Report: {report.write(self.path)}")
+                say(f"Report: {page}")
         if status == "diverged":
             raise ZooError(
                 f"the loss or its gradient became infinite or NaN in epoch "
