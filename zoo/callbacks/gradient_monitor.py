@@ -97,7 +97,7 @@ class GradientMonitor(keras.callbacks.Callback):
     def __init__(
         self,
         probe=None,
-        detail_every: int = 8,
+        detail_every: int = 16,
         stop_on_nonfinite: bool = False,
         log_dir: str | Path | None = None,
         verbose: int = 1,
