@@ -4,10 +4,10 @@
 epoch on 6,000 and evaluates it once on the 10,000 of the test set:
 
     model      parameters  test accuracy    training
-    cnn            80,730  92.31 ± 0.04 %       28 s
-    mlp           235,146  89.87 ± 0.17 %       11 s
+    cnn            80,730  92.31 ± 0.04 %       32 s
+    mlp           235,146  89.87 ± 0.17 %       12 s
     my-dense      235,146  89.87 ± 0.17 %       12 s
-    tiny            9,850  91.47 ± 0.20 %       24 s
+    tiny            9,850  91.47 ± 0.20 %       20 s
 
 Accuracy: mean ± standard deviation over seeds 0 to 2. Training: median seconds on two
 CPU cores (AMD EPYC). `python benchmarks/claims.py` measures both again.
