@@ -1,5 +1,7 @@
 import copy
 import importlib.util
+import math
+import random
 import sys
 import warnings
 
@@ -162,6 +164,20 @@ def test_a_finding_is_a_sentence_with_evidence_and_remedy():
         epochs({"first.gradient_norm": 2e-5, "third.gradient_norm": 3.0})
     )
     assert "2.0e-05 in first, 3.0e+00 in third" in finding.evidence
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_whatever_was_not_measured_is_no_error(seed):
+    rng = random.Random(seed)
+    records = epochs({}, {}, {})
+    for record in records:
+        record["loss"] = rng.choice([1.0, 0.0, math.nan, math.inf])
+        for numbers in record["layers"].values():
+            for key in set(NUMBERS) - {"nonfinite_step", "start_norm"}:
+                numbers[key] = rng.choice([numbers[key], 0.0, None, math.inf])
+            numbers["start_norm"] = rng.choice([0.0, 10.0])
+    for finding in findings.find(records):
+        assert str(finding).endswith(".")
 
 
 def test_many_layers_are_counted_not_listed():

@@ -166,11 +166,11 @@ def _vanishing(epochs):
 def _exploding(record):
     # Of the first update alone: later ones have the learning rate to blame. A large
     # gradient that the optimizer normalizes or clips is no illness.
-    ratios = {
-        name: numbers["first_norm"] / numbers["start_norm"]
-        for name, numbers in record["layers"].items()
-        if numbers["start_norm"] and numbers["first_update"] > numbers["start_norm"]
-    }
+    ratios = {}
+    for name, numbers in record["layers"].items():
+        update = _over(numbers["first_update"], numbers["start_norm"])
+        if update is not None and update > 1:
+            ratios[name] = _over(numbers["first_norm"], numbers["start_norm"]) or 0
     name = max(ratios, key=ratios.get, default=None)
     if name is None or ratios[name] <= EXPLODING:
         return []
@@ -226,7 +226,9 @@ def _too_low(epochs):
     ratios, slopes = _medians(ratios), _medians(slopes)
     first, last = epochs[0]["loss"], epochs[-1]["loss"]
     progress = (first - last) / abs(first) if first else math.nan
-    if not ratios or max(ratios) >= TOO_LOW or min(slopes) < STILL_STEEP:
+    if not ratios or max(ratios) >= TOO_LOW:
+        return []
+    if not slopes or min(slopes) < STILL_STEEP:
         return []
     if not progress < NO_PROGRESS:  # it learns all the same, or there is no loss
         return []
