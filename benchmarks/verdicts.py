@@ -20,7 +20,6 @@ from zoo.data import pipeline
 from zoo.recipes import fashion_mnist
 
 FEW = 6_000
-PROBE = 128
 
 
 def _head():
@@ -79,11 +78,6 @@ def a_thousand_times(name):
     return fashion_mnist.build(config, FEW)
 
 
-def constant(value):
-    """Return an initializer."""
-    return keras.initializers.Constant(value)
-
-
 def gain(factor, width=64):
     """Return an initializer under which a linear layer multiplies norms by `factor`."""
     return keras.initializers.RandomNormal(stddev=factor / width**0.5)
@@ -109,7 +103,9 @@ BROKEN = {
     ),
     "all biases -10": (
         "dead units",
-        lambda: dense_stack(2, "relu", "he_normal", bias=constant(-10.0)),
+        lambda: dense_stack(
+            2, "relu", "he_normal", bias=keras.initializers.Constant(-10.0)
+        ),
     ),
     "zero initialization, ReLU": (
         "not learning",
@@ -147,7 +143,7 @@ def fitted(layer_list, optimizer, loss, x, y, **options):
     """Train a Sequential model; return its verdicts."""
     model = keras.Sequential([keras.Input(x.shape[1:]), *layer_list])
     model.compile(optimizer, loss)
-    monitor = GradientMonitor(x[:PROBE], verbose=0)
+    monitor = GradientMonitor(x[: fashion_mnist.PROBE], verbose=0)
     model.fit(x, y, verbose=0, callbacks=[monitor], **options)
     return [finding.verdict for finding in monitor.findings]
 
@@ -213,7 +209,7 @@ def broken(name, x, y, epochs=2):
     if "NaN" in name:
         x = x.astype("float32")
         x[len(x) // 2, 14, 14] = np.nan
-    monitor = GradientMonitor(x[:PROBE], verbose=0)
+    monitor = GradientMonitor(x[: fashion_mnist.PROBE], verbose=0)
     model = BROKEN[name][1]()
     model.fit(x, y, batch_size=128, epochs=epochs, verbose=0, callbacks=[monitor])
     return [finding.verdict for finding in monitor.findings]
@@ -224,7 +220,7 @@ def healthy(name, train, seed):
     config = fashion_mnist.PRESETS[name]
     model = fashion_mnist.build(config, len(train.y))
     steps, _ = pipeline.schedule(len(train.y), config.batch_size)
-    monitor = GradientMonitor(train.x[:PROBE], verbose=0)
+    monitor = GradientMonitor(train.x[: fashion_mnist.PROBE], verbose=0)
     model.fit(
         pipeline.training(train, config.batch_size, seed=seed),
         steps_per_epoch=steps,

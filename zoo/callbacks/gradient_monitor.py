@@ -70,9 +70,9 @@ class GradientMonitor(keras.callbacks.Callback):
 
     Attributes:
         layers: names of the layers with trainable variables, `outer/inner` if nested.
-        epochs: a dict for each epoch: `epoch` (from 1), `steps`, and the numbers above
-            in `variables`, `layers` (name -> numbers) and `model`, and `dead` and
-            `saturated` (name -> share).
+        epochs: a dict for each epoch: `epoch` (from 1), `loss`, `learning_rate`, the
+            numbers above in `variables`, `layers` (name -> numbers) and `model`, and
+            `dead` and `saturated` (name -> share).
         findings: what is wrong, a `Finding` each; empty if all is well.
 
     Raises:
@@ -167,7 +167,7 @@ class GradientMonitor(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Stop if a gradient was not finite and that was asked for."""
-        if self.stop_on_nonfinite and self.stopped:
+        if self.stopped:
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
@@ -218,7 +218,8 @@ class GradientMonitor(keras.callbacks.Callback):
     @property
     def stopped(self) -> bool:
         """Whether `stop_on_nonfinite` stopped the training."""
-        return bool(self._statistics and self._statistics.stopped)
+        watching = self.stop_on_nonfinite and self._statistics
+        return bool(watching and self._statistics.stopped)
 
     def _print_findings(self):
         # Every epoch at first, then whenever there are a tenth more to look through.
