@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from zoo.console import absl_errors_only, import_keras, one_line, progress_bar, say
-from zoo.data import official, sample, sources
+from zoo.console import absl_errors_only, import_keras, one_line, say
+from zoo.data import official, prepared, sample, sources
 from zoo.errors import ZooError, integer, number
 from zoo.files import writable
 
@@ -48,12 +48,17 @@ class Splits:
     source: str
     digest: str
 
+    @property
+    def num_train(self) -> int:
+        """The number of training images."""
+        return len(self.train.y)
+
     def record(self) -> dict:
         """Return what a run notes down of its data, as JSON has it."""
         return {
             "name": self.name,
             "source": self.source,
-            "train": len(self.train.y),
+            "train": self.num_train,
             "validation": len(self.validation.y),
             "test": len(self.test.y),
             "digest": self.digest,
@@ -61,7 +66,7 @@ class Splits:
 
     def __str__(self):
         return (
-            f"Data: {self.name}, {len(self.train.y):,} training, "
+            f"Data: {self.name}, {self.num_train:,} training, "
             f"{len(self.validation.y):,} validation, {len(self.test.y):,} test images\n"
             f"      from {self.source}"
         )
@@ -236,7 +241,7 @@ def _whole(name, data_dir, mirror, force=False) -> tuple[_Whole, Path, str]:
     if mirror is not None:
         _mirror_dir(mirror)  # a mistake, even where it is not needed
     if force or not sources.is_prepared(path):
-        _features(builder)  # before anything is downloaded
+        prepared.image_and_label(builder)  # before anything is downloaded
         with sources.lock(writable(data_dir, "--data-dir")):
             if force or not sources.is_prepared(path):  # by whom we waited for
                 source = sources.preparing(name, data_dir, _mirror_dir(mirror))
@@ -249,79 +254,12 @@ def _whole(name, data_dir, mirror, force=False) -> tuple[_Whole, Path, str]:
 
 
 def _read_checked(path: Path, what: str, cure: str) -> _Whole:
-    import tensorflow_datasets as tfds
-
-    try:
-        builder = tfds.builder_from_directory(path)
-    except Exception as error:
-        raise ZooError(f"{what} is damaged ({one_line(error)}): {cure}") from None
-    names = builder.info.splits
-    test = "test" if "test" in names else "validation"
-    if "train" not in names or test not in names:
-        raise ZooError(
-            f"{builder.name} has the splits {', '.join(names)}; zoo needs train, and "
-            "test or validation: choose another data set."
-        )
-    image, label = _features(builder)
-    train = _read(builder, "train", image, label, cure)
-    test = _read(builder, test, image, label, cure)
-    class_names = tuple(builder.info.features[label].names)
-    whole = _Whole(train, test, class_names, digest(train, test))
+    builder, test = prepared.builder(path, what, cure)
+    train = Examples(*prepared.read(builder, "train", cure))
+    test = Examples(*prepared.read(builder, test, cure))
+    whole = _Whole(train, test, prepared.class_names(builder), digest(train, test))
     _check(whole, official.PINNED.get(builder.name, whole.digest), what, cure)
     return whole
-
-
-def _features(builder) -> tuple[str, str]:
-    import tensorflow_datasets as tfds
-
-    features = builder.info.features
-    image, label = builder.info.supervised_keys or ("image", "label")
-    if not (
-        {image, label} <= set(features)
-        and isinstance(features[image], tfds.features.Image)
-        and isinstance(features[label], tfds.features.ClassLabel)
-        and None not in features[image].shape
-        and features[image].np_dtype == np.uint8
-    ):
-        raise ZooError(
-            f"{builder.name} is not a set of 8-bit images of one size with one label "
-            f"each, as zoo needs it: its features are {', '.join(features)}."
-        )
-    return image, label
-
-
-def _read(builder, split, image, label, cure) -> Examples:
-    import tensorflow as tf
-    import tensorflow_datasets as tfds
-
-    from zoo.data.pipeline import options
-
-    decoders = tfds.decode.PartialDecoding([image, label])
-    records = builder.as_dataset(
-        split=split,
-        decoders=decoders,
-        shuffle_files=False,
-        read_config=tfds.ReadConfig(interleave_cycle_length=1),
-    )
-    size = builder.info.splits[split].num_examples
-    x = np.empty((size, *builder.info.features[image].shape), np.uint8)
-    y = np.empty(size, np.int64)
-    done = 0
-    try:
-        with progress_bar(f"Reading {split}", "images", size) as bar:
-            for batch in records.batch(500).prefetch(2).with_options(options()):
-                count = len(batch[label])
-                x[done : done + count] = batch[image]
-                y[done : done + count] = batch[label]
-                done += count
-                bar.update(count)
-        if done != size:
-            raise ValueError(f"{done} examples instead of {size}")
-    except (tf.errors.OpError, ValueError) as error:
-        names = builder.info.splits[split].filenames
-        files = ", ".join(str(builder.data_path / name) for name in sorted(names))
-        raise ZooError(f"{files} is damaged ({one_line(error)}): {cure}") from None
-    return Examples(x, y)
 
 
 def _read_sample() -> _Whole:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from zoo.data.datasets import Examples
-from zoo.errors import integer, number, positive_integer
+from zoo.errors import ZooError, integer, number, positive_integer
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -28,6 +28,51 @@ class Schedule(NamedTuple):
 
     steps_per_epoch: int
     steps_per_execution: int
+
+
+class Share(NamedTuple):
+    """Which part of every batch a worker gets.
+
+    Attributes:
+        replicas: over all workers; each gets one piece of a batch.
+        workers: the processes that train together.
+        worker: this one, from 0.
+    """
+
+    replicas: int = 1
+    workers: int = 1
+    worker: int = 0
+
+    @property
+    def local(self) -> int:
+        """The replicas of this worker; its replica r gets piece r * workers + worker.
+
+        That is the order in which `tf.distribute` shares a batch.
+        """
+        return self.replicas // self.workers
+
+    def check(self, batch_size: int) -> None:
+        """Raise a `ZooError` if a batch has not an example for every replica."""
+        if batch_size < self.replicas:
+            raise ZooError(
+                f"a step of {batch_size} images cannot be shared by {self.replicas} "
+                "replicas: use fewer workers or devices, or a larger --batch-size."
+            )
+
+
+class Piece(NamedTuple):
+    """One replica's part of a batch, for a model that `distribute.prepare` prepared.
+
+    Attributes:
+        examples: `(x, y)`, as a batch is.
+        batch_size: int64, the examples of the whole batch, over all replicas.
+    """
+
+    examples: tuple
+    batch_size: "tf.Tensor"
+
+
+ALONE = Share()
 
 
 @dataclass(frozen=True)
@@ -97,8 +142,9 @@ def training(
     seed: int,
     augmentation: Augmentation = NO_AUGMENTATION,
     first_step: int = 0,
+    share: Share = ALONE,
 ) -> "tf.data.Dataset":
-    """Return the endless stream of training batches.
+    """Return the endless stream of training batches, or a worker's share of it.
 
     Every epoch holds each example once, in an order of its own. Hand it to `fit` with
     `steps_per_epoch=schedule(...).steps_per_epoch`.
@@ -109,24 +155,35 @@ def training(
         seed: decides the orders and the augmentation.
         augmentation: what is done to the images.
         first_step: where to begin, counted from the start of the first epoch.
+        share: which part of every batch this worker gets; see
+            `zoo.training.distribute.batches`.
 
     Returns:
         A dataset of `(x, y)`: uint8 `(batch, height, width, channels)` and int64
-        `(batch,)`.
+        `(batch,)`. With several replicas, of a `Piece` for each step and each replica
+        of this worker.
+
+    Raises:
+        ZooError: the augmentation does not fit the images, or a batch has fewer
+            examples than there are replicas.
     """
     import tensorflow as tf
 
     steps = schedule(len(examples.y), batch_size).steps_per_epoch
-    _check_fits(augmentation, examples.x.shape)
+    check_fits(augmentation, examples.x.shape)
     margin = augmentation.shift
     x = np.pad(examples.x, [(0, 0), (margin, margin), (margin, margin), (0, 0)])
     x, y = tf.constant(x), tf.constant(examples.y)
+    share.check(len(examples.y) // steps)
 
-    def batch(global_step):
-        return _batch(x, y, seed, global_step, steps, augmentation)
+    def piece(number):
+        step, local = number // share.local, number % share.local
+        batch = _batch(x, y, seed, step, steps, augmentation, share, local)
+        return Piece(*batch) if share.replicas > 1 else batch[0]
 
-    numbers = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
-    return numbers.map(batch).prefetch(2).with_options(options())
+    numbers = tf.data.Dataset.counter(first_step * share.local)
+    pieces = numbers.map(piece).prefetch(2 * share.local)
+    return pieces.with_options(options())
 
 
 def evaluation(examples: Examples, batch_size: int = 500) -> "tf.data.Dataset":
@@ -137,23 +194,36 @@ def evaluation(examples: Examples, batch_size: int = 500) -> "tf.data.Dataset":
     return batches.prefetch(2).with_options(options())
 
 
-def _batch(x, y, seed, global_step, steps, augmentation):
+def _batch(x, y, seed, global_step, steps, augmentation, share, local):
+    """Return a replica's `(images, labels)`, and the size of the whole batch."""
     import tensorflow as tf
 
     size = len(y)
     epoch, step = global_step // steps, global_step % steps
-    positions = tf.range(step * size // steps, (step + 1) * size // steps)
+    start, end = step * size // steps, (step + 1) * size // steps
+    number = local * share.workers + share.worker
+    first, last = ((end - start) * k // share.replicas for k in (number, number + 1))
+    positions = tf.range(start + first, start + last)
     index = tf.random.experimental.index_shuffle(positions, [seed, epoch], size - 1)
     images = tf.gather(x, index)
     if augmentation != NO_AUGMENTATION:
-        # One draw for all: a column for each decision.
-        shape = [tf.shape(index)[0], 5]
+        # One draw for all: a row for each image of the batch, a column each decision.
+        shape = [end - start, 5]
         draws = tf.random.stateless_uniform(shape, [seed, global_step])
-        images = _augment(images, augmentation, draws)
-    return images, tf.gather(y, index)
+        images = augment(images, augmentation, draws[first:last])
+    return (images, tf.gather(y, index)), end - start
 
 
-def _augment(images, augmentation, draws):
+def augment(images, augmentation: Augmentation, draws):
+    """Return the images, changed as the draws say.
+
+    Args:
+        images: uint8 `(n, height, width, channels)`, with `augmentation.shift` pixels
+            of padding on every side, which the result has not.
+        augmentation: what is done.
+        draws: float32 `(n, 5)`, at least 0 and below 1: flip, shift down, shift to
+            the right, top and left of what is erased.
+    """
     import tensorflow as tf
 
     margin = augmentation.shift
@@ -184,7 +254,8 @@ def _within(positions, start, side):
     return (positions >= start) & (positions < start + side)
 
 
-def _check_fits(augmentation, shape):
+def check_fits(augmentation: Augmentation, shape: tuple[int, ...]) -> None:
+    """Raise a `ZooError` if images `(n, height, width, channels)` are too small."""
     smallest = min(shape[1:3])
     number("shift", augmentation.shift, below=smallest)
     number("erase", augmentation.erase, below=smallest)
