@@ -12,9 +12,20 @@ from zoo.errors import ZooError
 INTERRUPTED = 130  # the shell's exit code for a process ended by Ctrl-C
 
 
+_quiet = False
+
+
 def say(text: str) -> None:
     """Print one line of progress to standard error, at once."""
-    print(text, file=sys.stderr, flush=True)
+    if not _quiet:
+        print(text, file=sys.stderr, flush=True)
+
+
+def leave_it_to_the_chief() -> None:
+    """Print nothing but errors from here on: this is one of several workers."""
+    global _quiet
+    _quiet = True
+    sys.stdout = open(os.devnull, "w", encoding="utf8")  # noqa: SIM115, for good
 
 
 def one_line(error: Exception) -> str:
@@ -111,7 +122,7 @@ def command_line(main, argv: list[str] | None = None) -> None:
         code = main(argv)
     except (ZooError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(getattr(error, "exit_code", ZooError.exit_code))
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)

@@ -11,7 +11,18 @@ class ZooError(ValueError):
 
     The command line prints the message alone; every other exception is a defect
     of ours and keeps its traceback.
+
+    Attributes:
+        exit_code: of the program that ends with it.
     """
+
+    exit_code = 2
+
+
+class WorkerLost(ZooError):
+    """Another worker of the training is gone; to start all of them again may help."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> ZooError:

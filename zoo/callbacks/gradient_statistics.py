@@ -4,6 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from zoo import replicas
+
 
 class GradientStatistics:
     """Stands before `optimizer.apply` while the step is traced, and keeps count.
@@ -118,6 +120,36 @@ class GradientStatistics:
             "start_norm": self.start_norms,
         }
 
+    def get_state(self) -> dict:
+        """Return what `set_state` needs to continue after the step that just ended."""
+        return {
+            "variables": {n: v.read_value().numpy() for n, v in self._kept().items()},
+            "steps_before": self._steps_before,
+            "start_norms": self.start_norms,
+            "handed": sorted(self._handed),
+            "reached": sorted(self._reached),
+        }
+
+    def set_state(self, state: dict) -> None:
+        """Continue from what `get_state` returned."""
+        for name, variable in self._kept().items():
+            variable.assign(state["variables"][name])
+        self._steps_before = state["steps_before"]
+        self.start_norms = state["start_norms"]
+        self._handed, self._reached = set(state["handed"]), set(state["reached"])
+
+    def _kept(self):
+        # Not `_weights_before`, which no step leaves to the next.
+        return {
+            "step": self._step,
+            "updates_to_detail": self._updates_to_detail,
+            "stopped": self._stopped,
+            "first_norm": self._first_norm,
+            "first_update": self._first_update,
+            "nonfinite_step": self._nonfinite_step,
+            **self._of_epoch,
+        }
+
     @property
     def unconnected(self) -> list[int]:
         """Numbers of the variables that no gradient reaches, as the trace tells."""
@@ -146,7 +178,7 @@ class GradientStatistics:
             tf.cast(tf.convert_to_tensor(g), tf.float32) for g in found if g is not None
         ]
         context = tf.distribute.get_replica_context()
-        if context.num_replicas_in_sync > 1:
+        if context.num_replicas_in_sync > 1 and not replicas.are_gradients_summed():
             tensors = context.all_reduce(tf.distribute.ReduceOp.SUM, tensors)
         scale = self._loss_scale()
         if scale is not None:

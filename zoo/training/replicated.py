@@ -1,0 +1,372 @@
+"""A Keras model whose steps work on several replicas, where Keras's own do not."""
+
+import contextlib
+import functools
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from zoo import replicas
+from zoo.data.pipeline import Piece
+from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    import keras
+
+_replica = threading.local()  # each replica's step is traced in a thread of its own
+
+
+def prepare(model: "keras.Model") -> "keras.Model":
+    """Make `fit`, `evaluate` and `predict` of a model work under the current strategy.
+
+    Call it in the strategy's scope, before `compile`. It changes how this one object
+    runs its steps, not what it is: what is saved is the plain model.
+
+    - A step's loss is the mean over the global batch, however unevenly the replicas
+      share it, as `compute_loss` and `optimizer.scale_loss` define it.
+    - Gradients are summed over the replicas in one all-reduce, before the optimizer
+      clips, accumulates or checks them.
+    - `BatchNormalization` uses the mean and the variance of the global batch.
+    - Metrics count every example once; they are summed once an execution, not once a
+      step.
+
+    With one replica there is nothing to mend, and nothing is changed.
+
+    Args:
+        model: any `keras.Model`, made in the scope.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ZooError: it was made outside of the strategy's scope.
+    """
+    import tensorflow as tf
+
+    strategy = tf.distribute.get_strategy()
+    if strategy.num_replicas_in_sync > 1 and model._distribute_strategy is not strategy:
+        raise ZooError(
+            "the model was not made in the scope of this strategy: make it, prepare "
+            "it and compile it in one `with strategy.scope():`."
+        )
+    if strategy.num_replicas_in_sync > 1:
+        model._maybe_symbolic_build = functools.partial(_build, model)
+        model.make_train_function = functools.partial(_make_train_function, model)
+        model.make_test_function = functools.partial(_make_test_function, model)
+        model.predict_step = functools.partial(_predict_step, model.predict_step)
+    return model
+
+
+def _make_train_function(model, force=False):
+    if model.train_function is None or force:
+        model.train_function = _executions(model, _training_step)
+
+
+def _make_test_function(model, force=False):
+    if model.test_function is None or force:
+        model.test_function = _executions(model, _test_step)
+
+
+def _build(model, iterator=None, data_batch=None):
+    """Build what only a batch can build, in the scope, from one replica's share.
+
+    Keras averages the shares instead, which fails for labels and across workers.
+    """
+    parts = [*model._flatten_layers(), model._compile_metrics, model._compile_loss]
+    if iterator is not None and not all(p.built for p in parts if p is not None):
+        _, _, batches = next(iter(iterator))
+        data_batch = _first_share(model, next(batches))
+    with model.distribute_strategy.scope():
+        model._symbolic_build(data_batch=data_batch)
+
+
+def _first_share(model, data):
+    import keras
+
+    share_of = model.distribute_strategy.experimental_local_results
+    return keras.tree.map_structure(
+        lambda value: share_of(value)[0], _unshared(data)[0]
+    )
+
+
+def _executions(model, step):
+    """Return what Keras calls `train_function`: the steps of an execution at a time.
+
+    Keras's own keeps an optional result in its loop, which no strategy can place, and
+    averages the replicas' metrics at every step.
+    """
+    import tensorflow as tf
+
+    strategy = model.distribute_strategy
+    metrics = set()
+
+    def in_replica(data):
+        outputs = step(model, data)
+        metrics.update(set(outputs) & set(model.get_metrics_result()))
+        return {name: outputs[name] for name in outputs if name not in metrics}
+
+    def run(data):
+        with _mended(model):
+            outputs = strategy.run(in_replica, args=(data,))
+        return {name: _local_mean(strategy, outputs[name]) for name in outputs}
+
+    @tf.autograph.experimental.do_not_convert
+    def execute(iterator):
+        def next_step(number, data_left, outputs):
+            data = iterator.get_next_as_optional()
+            data_left = data.has_value()
+            outputs = tf.cond(data_left, lambda: run(data.get_value()), lambda: outputs)
+            return number + 1, data_left, outputs
+
+        def unfinished(number, data_left, outputs):
+            return data_left & (number < model.steps_per_execution)
+
+        outputs = run(iterator.get_next())
+        if model.steps_per_execution > 1:
+            state = (tf.constant(1), tf.constant(True), outputs)
+            _, _, outputs = tf.while_loop(unfinished, next_step, state)
+        results = _results(model, outputs)
+        return {name: results[name] for name in metrics | set(outputs)}
+
+    # Read eagerly, each variable would be summed by itself.
+    of_all = tf.function(functools.partial(_results, model, {}), autograph=False)
+    model.get_metrics_result = functools.partial(_metrics_result, model, of_all)
+    if not model.run_eagerly:
+        execute = tf.function(execute, reduce_retracing=True)
+
+    def function(iterator):
+        try:
+            return execute(iterator)
+        except tf.errors.OutOfRangeError:
+            raise StopIteration from None
+
+    return function
+
+
+def _metrics_result(model, of_all):
+    """Return the metrics over all replicas; in a replica, its own."""
+    import tensorflow as tf
+
+    if tf.distribute.in_cross_replica_context():
+        return of_all()
+    return _metrics_of_replica(model)
+
+
+def _metrics_of_replica(model):
+    return type(model).get_metrics_result(model)
+
+
+def _results(model, outputs):
+    """Return the metrics over all replicas, and the mean of the other outputs.
+
+    Args:
+        model: what was trained or evaluated.
+        outputs: name -> mean over the replicas of this worker.
+    """
+    import keras
+    import tensorflow as tf
+
+    strategy, variables = model.distribute_strategy, model.metrics_variables
+
+    def in_replica():
+        context = tf.distribute.get_replica_context()
+        values = [tf.convert_to_tensor(variable.value) for variable in variables]
+        summed = _all_reduce_by_dtype(context, [*values, *outputs.values()])
+        return values, summed
+
+    values, summed = strategy.run(in_replica)
+    first = [strategy.experimental_local_results(value)[0] for value in summed]
+    mapping = []
+    for variable, own, total in zip(variables, values, first, strict=False):
+        if variable.aggregation == "mean":
+            total /= strategy.num_replicas_in_sync
+        elif variable.aggregation != "sum":
+            total = strategy.experimental_local_results(own)[0]
+        mapping.append((variable, total))
+    with keras.StatelessScope(state_mapping=mapping):
+        results = _metrics_of_replica(model)
+    others = first[len(variables) :]
+    return results | {
+        name: total / strategy.num_replicas_in_sync
+        for name, total in zip(outputs, others, strict=True)
+    }
+
+
+def _all_reduce_by_dtype(context, tensors):
+    """Sum each tensor over all replicas; one collective for each type of number."""
+    import tensorflow as tf
+
+    result = list(tensors)
+    for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
+        places = [i for i, tensor in enumerate(tensors) if tensor.dtype == dtype]
+        parts = [tf.reshape(tensors[i], [-1]) for i in places]
+        total = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.concat(parts, 0))
+        parts = tf.split(total, [tf.size(part) for part in parts], num=len(parts))
+        for i, part in zip(places, parts, strict=True):
+            result[i] = tf.reshape(part, tf.shape(tensors[i]))
+    return result
+
+
+def _local_mean(strategy, value):
+    import tensorflow as tf
+
+    return tf.reduce_mean(strategy.experimental_local_results(value), axis=0)
+
+
+def _training_step(model, data):
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    data, global_size = _unshared(data)
+    _replica.size = _num_examples(data)
+    if global_size is None:
+        global_size = context.all_reduce(tf.distribute.ReduceOp.SUM, _replica.size)
+    # Keras divides by the share and by the replicas: this makes a global mean of it.
+    share = _replica.size / tf.cast(global_size, _replica.size.dtype)
+    _replica.weight = share * context.num_replicas_in_sync
+    return _counted(model, model.train_step, data)
+
+
+def _test_step(model, data):
+    data, _ = _unshared(data)
+    _replica.size = _num_examples(data)
+    return _counted(model, model.test_step, data)
+
+
+def _predict_step(predict_step, data):
+    import keras
+
+    size = _num_examples(data)
+    outputs = predict_step(_filled(data, size))
+    return keras.tree.map_structure(lambda output: output[:size], outputs)
+
+
+def _counted(model, step, data):
+    """Run a step; a share without examples leaves the metrics as they were."""
+    import tensorflow as tf
+
+    variables = model.metrics_variables
+    before = [tf.identity(tf.convert_to_tensor(v.value)) for v in variables]
+    outputs = step(_filled(data, _replica.size))
+
+    def forget():
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
+
+    tf.cond(tf.equal(_replica.size, 0), forget, lambda: None)
+    return outputs
+
+
+def _filled(data, size):
+    """Return the share itself, or one example of zeros if it has none.
+
+    A last batch smaller than the others may leave a replica without examples, and
+    TensorFlow's convolutions fail for a batch of none.
+    """
+    import keras
+    import tensorflow as tf
+
+    def one_of_zeros():
+        return keras.tree.map_structure(
+            lambda value: tf.zeros([1, *tf.unstack(tf.shape(value))[1:]], value.dtype),
+            data,
+        )
+
+    return tf.cond(tf.equal(size, 0), one_of_zeros, lambda: data)
+
+
+def _unshared(data):
+    """Return the examples, and the size of the whole batch where it is known."""
+    return data if isinstance(data, Piece) else (data, None)
+
+
+def _num_examples(data):
+    import keras
+    import tensorflow as tf
+
+    return tf.shape(next(t for t in keras.tree.flatten(data) if t is not None))[0]
+
+
+@contextlib.contextmanager
+def _mended(model) -> Iterator[None]:
+    """Replace, while a step is traced, what is wrong with several replicas."""
+    import keras
+
+    optimizer = model.optimizer
+    mends = [
+        (layer, {"_moments": functools.partial(_moments, layer)})
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    if optimizer is not None:
+        mends.append((optimizer, _summing(optimizer)))
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        mends.append((inner, {"_all_reduce_sum_gradients": lambda pairs: pairs}))
+    with contextlib.ExitStack() as stack:
+        for owner, replacements in mends:
+            stack.enter_context(_replaced(owner, replacements))
+        stack.enter_context(replicas.gradients_are_summed())
+        yield
+
+
+@contextlib.contextmanager
+def _replaced(owner, replacements):
+    before = {name: vars(owner)[name] for name in replacements if name in vars(owner)}
+    vars(owner).update(replacements)
+    try:
+        yield
+    finally:
+        for name in replacements:
+            del vars(owner)[name]
+        vars(owner).update(before)
+
+
+def _summing(optimizer):
+    import tensorflow as tf
+
+    apply, scale_loss = optimizer.apply, optimizer.scale_loss
+
+    def weighted(loss):
+        return scale_loss(loss * tf.cast(_replica.weight, loss.dtype))
+
+    def summing(grads, trainable_variables=None):
+        grads = list(grads)
+        context = tf.distribute.get_replica_context()
+        there = [i for i, grad in enumerate(grads) if grad is not None]
+        summed = context.all_reduce(
+            tf.distribute.ReduceOp.SUM, [grads[i] for i in there]
+        )
+        for i, total in zip(there, summed, strict=True):
+            grads[i] = total
+        apply(grads, trainable_variables)
+
+    return {"apply": summing, "scale_loss": weighted}
+
+
+def _moments(layer, inputs, mask=None):
+    """Return mean and variance over the batches of all replicas, in one all-reduce."""
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    shape = [1] * inputs.shape.rank
+    shape[layer.axis] = inputs.shape[layer.axis]
+    # Near the mean the difference of squares below loses no digits.
+    shift = tf.cast(tf.convert_to_tensor(layer.moving_mean), inputs.dtype)
+    centred = inputs - tf.stop_gradient(tf.reshape(shift, shape))
+    if mask is None:
+        count = tf.size(inputs) / tf.size(shift)
+    else:
+        centred = tf.where(mask[..., None], centred, 0.0)
+        count = tf.math.count_nonzero(mask)
+    axes = layer._reduction_axes
+    parts = [
+        tf.reshape(tf.cast(count, inputs.dtype), [1]),
+        tf.reduce_sum(centred, axes),
+        tf.reduce_sum(tf.square(centred), axes),
+    ]
+    parts = tf.concat(parts, 0) * tf.cast(_replica.size > 0, inputs.dtype)
+    total = context.all_reduce(tf.distribute.ReduceOp.SUM, parts)
+    count, sums, squares = tf.split(total, [1, tf.size(shift), tf.size(shift)])
+    mean = sums / count
+    variance = tf.maximum(squares / count - tf.square(mean), 0.0)
+    return mean + tf.stop_gradient(shift), variance
