@@ -20,6 +20,8 @@ A Keras model zoo that keeps its word (version {zoo.__version__}).
 
   zoo list                    the recipes, and what each claims
   zoo train RECIPE [options]  run a recipe, as python -m zoo.recipes.RECIPE does
+  zoo launch --workers N RECIPE [options]
+                              run it as N workers on this machine
   zoo lr-find RECIPE          suggest a learning rate for it and its options
   zoo data list               the data sets, and which are here
   zoo data fetch NAME         get a data set now, whole
@@ -46,6 +48,10 @@ def _run(argv: list[str]):
         return None
     if argv[0] in OF_A_RECIPE:
         return _of_a_recipe(*argv)
+    if argv[0] == "launch":
+        from zoo.training import launch
+
+        return launch.main(argv[1:])
     if argv[0] == "data" and argv[1:] in ([], ["-h"], ["--help"]):
         print("usage: zoo data COMMAND [options]\n")
         print("\n".join(line for line in HELP.splitlines() if "  zoo data" in line))
@@ -55,7 +61,7 @@ def _run(argv: list[str]):
         if argv[: len(words)] == words:
             return options.parse(command, argv[len(words) :], f"zoo {name}")()
     given = " ".join(argv[:2] if argv[0] == "data" else argv[:1])
-    raise unknown("command", given, [*OF_A_RECIPE, *COMMANDS])
+    raise unknown("command", given, [*OF_A_RECIPE, "launch", *COMMANDS])
 
 
 def _of_a_recipe(command: str, name: str = "--help", *argv: str):

@@ -1,0 +1,153 @@
+"""Start several workers of a recipe on this machine: the command `zoo launch`."""
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+
+from zoo import recipes
+from zoo.console import INTERRUPTED, say
+from zoo.errors import ZooError, integer, positive_integer
+from zoo.training import options
+from zoo.training.workers import Group
+
+PORTS = range(20_000, 32_000)  # below those that a system hands out by itself
+HELP = {"-h", "--help"}
+FINAL = (0, 2, INTERRUPTED, 128 + signal.SIGTERM)  # starting again would not help
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Start several workers of a recipe on this machine, which train together.
+
+    After the options below come the recipe's name and its own options:
+    zoo launch --workers 2 --max-restarts 3 fashion_mnist --model mlp --seed 1
+
+    Each line that a worker prints is shown after its number; worker 0 is the chief,
+    the one that writes. Ctrl-C and SIGTERM are passed on to all workers, a second one
+    kills them. When a worker fails, all end, and its exit code is that of the command.
+    """
+
+    workers: int
+    """How many workers; they share the cores of the processor."""
+    max_restarts: int = 0
+    """How often to start all again, with --resume auto, after a worker was lost."""
+
+    def __post_init__(self):
+        positive_integer("workers", self.workers)
+        integer("max_restarts", self.max_restarts, least=0)
+
+
+def main(argv: list[str]) -> int:
+    """Run `zoo launch` with these arguments; return its exit code.
+
+    Raises:
+        ZooError: an impossible option, ours or the recipe's, or no such recipe;
+            nothing was started.
+    """
+    ours, name, theirs = _split(argv)
+    given = name and any(word.startswith("--workers") for word in ours)
+    if not given and not HELP & set(ours):
+        raise ZooError(
+            "zoo launch needs --workers N, and then a recipe: zoo launch --workers 2 "
+            "fashion_mnist. See zoo launch --help."
+        )
+    launch = options.parse(Launch, ours, "zoo launch")
+    recipe = recipes.module(name)
+    # One error, or one help, instead of one from each worker.
+    options.parse_recipe(recipe.NAME, recipe.PRESETS, theirs, recipe.__doc__)
+    command = [sys.executable, "-m", recipe.__name__, *theirs]
+    return run(command, launch.workers, launch.max_restarts)
+
+
+def _split(argv: list[str]) -> tuple[list[str], str, list[str]]:
+    """Return our words, the recipe's name, and its own words."""
+    at = 0
+    while at < len(argv) and argv[at].startswith("-") and argv[at] != "--":
+        at += 1 if "=" in argv[at] or argv[at] in HELP else 2
+    rest = argv[at + 1 :] if argv[at : at + 1] == ["--"] else argv[at:]
+    return argv[:at], "".join(rest[:1]), rest[1:]
+
+
+def run(command: list[str], workers: int, max_restarts: int = 0) -> int:
+    """Run several processes of a command as one TensorFlow cluster.
+
+    Args:
+        command: its words; each process finds its place in `TF_CONFIG`.
+        workers: how many processes.
+        max_restarts: how often all are started again, with `--resume auto`, after one
+            was killed or ended with a code other than 0, 2, 130 and 143.
+
+    Returns:
+        0, or the exit code of the worker that failed first, 128 + n where signal n
+        ended it.
+    """
+    for restart in range(1, max_restarts + 2):
+        group = Group(command, _environments(workers))
+        code = asyncio.run(group.run())
+        if group.stopped or code in FINAL or restart > max_restarts:
+            return code
+        say(
+            f"Starting all workers again, from the last checkpoint ({restart} of "
+            f"{max_restarts})."
+        )
+        command = _resuming(command)
+
+
+def _resuming(command: list[str]) -> list[str]:
+    words, kept = iter(command), []
+    for word in words:
+        if word == "--resume":
+            next(words, None)  # its value
+        elif not word.startswith("--resume="):
+            kept.append(word)
+    return [*kept, "--resume", "auto"]
+
+
+def _environments(workers: int) -> list[dict[str, str]]:
+    """Return what each worker's environment has besides this process's own."""
+    addresses = [f"localhost:{port}" for port in _free_ports(workers)]
+    share = str(max(1, _num_cores() // workers))
+    common = {
+        # For NumPy's and for TensorFlow's arithmetic, unless the user chose.
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", share),
+        "TF_NUM_INTRAOP_THREADS": os.environ.get("TF_NUM_INTRAOP_THREADS", share),
+        # What TensorFlow says of a lost worker is said once, in a line of ours.
+        "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3"),
+        options.LAUNCHED: str(workers),
+        "PYTHONUNBUFFERED": "1",  # so that output and errors come in order
+        "PYTHONIOENCODING": "utf-8",
+    }
+    cluster = {"worker": addresses}
+    return [
+        common
+        | {
+            "TF_CONFIG": json.dumps(
+                {"cluster": cluster, "task": {"type": "worker", "index": index}}
+            )
+        }
+        for index in range(workers)
+    ]
+
+
+def _num_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # Linux: those that this process may use
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _free_ports(count: int) -> list[int]:
+    ports = []
+    with contextlib.ExitStack() as taken:
+        for port in random.sample(PORTS, len(PORTS)):
+            if len(ports) == count:
+                break
+            with contextlib.suppress(OSError):
+                taken.enter_context(socket.create_server(("", port)))
+                ports.append(port)
+    return ports
