@@ -12,17 +12,33 @@ from zoo.errors import ZooError
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
     """Give a path to write to, which takes the place of `path` if all goes well.
 
     It keeps the suffix of `path`, which some writers go by.
+
+    Args:
+        path: the file to replace.
+        durable: wait until the disk has it, so that it outlives a loss of power too.
     """
     beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield beside
+        if durable:
+            _flush(beside)
         beside.replace(path)
+        if durable:
+            _flush(path.parent)  # the new name is its content
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, content: dict) -> None:

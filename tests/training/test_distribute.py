@@ -211,6 +211,7 @@ def test_a_batch_smaller_than_the_replicas_is_refused(monkeypatch):
 
 
 IN_TWO_DEVICES = """
+import contextlib
 from zoo import console, ZooError
 keras = console.import_keras()
 from zoo.training import distribute
@@ -222,6 +223,15 @@ with strategy.scope():
         distribute.prepare(outside)
     except ZooError as error:
         print(error)
+import numpy as np
+x, y = np.ones((7, 3)), np.ones((7, 1))
+for number, scope in enumerate((contextlib.nullcontext(), strategy.scope())):
+    with scope:
+        model = keras.Sequential([keras.layers.Dense(1, kernel_initializer="ones")])
+        assert distribute.prepare(distribute.prepare(model)) is model
+        model.compile(keras.optimizers.SGD(0.1), "mse", steps_per_execution=2)
+    loss = model.train_on_batch(x, y), model.test_on_batch(x, y)
+    print(np.round(loss, 4).tolist(), model.predict_on_batch(x).shape)
 try:
     distribute.strategy(virtual_devices=1)
 except ZooError as error:
@@ -232,7 +242,8 @@ except ZooError as error:
 def test_the_scope_and_the_order_of_calls():
     done = run_python("-c", IN_TWO_DEVICES)
     assert done.returncode == 0, done.stderr
-    outside, late = done.stdout.splitlines()
+    outside, alone, shared, late = done.stdout.splitlines()
+    assert alone == shared == "[4.0, 0.16] (7, 1)"  # by hand: (3 - 1)^2, (1.4 - 1)^2
     assert "was not made in the scope of this strategy" in outside
     assert "before TensorFlow computes anything" in late
     shares = "2 replicas, 16 or 17 of each batch of 33"

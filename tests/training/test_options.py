@@ -99,3 +99,19 @@ def test_help_shows_the_chosen_model_s_defaults(capsys):
     assert stop.value.code == 0
     shown = capsys.readouterr().out
     assert "A thing." in shown and "default: 9" in shown and "How often." in shown
+
+
+def test_help_shows_a_recipe_s_own_options_first(capsys):
+    with pytest.raises(SystemExit):
+        from zoo.recipes import fashion_mnist
+
+        fashion_mnist.main(["--help"])
+    said = capsys.readouterr().out
+    assert 0 < said.index("--model") < said.index("--erase") < said.index("--seed")
+    assert said.index("--seed") < said.index("--scale-learning-rate")
+
+
+def test_a_launched_recipe_is_launched_again(monkeypatch):
+    monkeypatch.setenv(options.LAUNCHED, "3")
+    command = options.command("thing", PRESETS, PRESETS["mlp"])
+    assert command == "zoo launch --workers 3 -- thing --model mlp"

@@ -16,11 +16,13 @@ from zoo.training.run import Run
 class Config:
     seed: int = 3
     learning_rate: float = 0.1
+    checkpoint_every: str = "30s"
+    resume: str | None = None
 
 
 @pytest.fixture
 def run(tmp_path):
-    return Run(tmp_path, "thing", Config())
+    return Run(tmp_path, "thing", Config(), data="digest")
 
 
 def fit(run, metrics, epochs=2, callbacks=(), nan=False):
@@ -48,7 +50,8 @@ def read(run, name):
 def test_the_record_of_a_run(run, tmp_path):
     assert run.path.parent == tmp_path / "thing"
     assert run.path.name.endswith("-seed3")
-    assert read(run, "config.json") == {"seed": 3, "learning_rate": 0.1}
+    config = read(run, "config.json")
+    assert config["seed"] == 3 and config["learning_rate"] == 0.1
     environment = read(run, "environment.json")
     assert environment["keras"] == keras.__version__
     for key in (
@@ -79,7 +82,7 @@ def test_the_record_of_a_run(run, tmp_path):
 
 def test_runs_of_the_same_second_have_directories_of_their_own(tmp_path, monkeypatch):
     monkeypatch.setattr(run_module.time, "strftime", lambda _: "now")
-    names = [Run(tmp_path, "thing", Config()).path.name for _ in range(3)]
+    names = [Run(tmp_path, "thing", Config(), "digest").path.name for _ in range(3)]
     assert names == ["now-seed3", "now-seed3-2", "now-seed3-3"]
 
 
@@ -172,7 +175,7 @@ def test_json_is_valid_and_written_whole(run, monkeypatch):
 def test_a_directory_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ZooError, match="cannot write in .*--runs-dir"):
-        Run(tmp_path / "file", "thing", Config())
+        Run(tmp_path / "file", "thing", Config(), "digest")
 
 
 def test_git_commit_is_that_of_zoo_or_nothing(monkeypatch, tmp_path):

@@ -8,6 +8,7 @@ _HOMES = {
     "GradientMonitor": "gradient_monitor",
     "KeepBest": "keep_best",
     "LearningRateFinder": "learning_rate_finder",
+    "Resume": "resume",
 }
 __all__ = list(_HOMES)
 

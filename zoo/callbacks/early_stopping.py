@@ -130,7 +130,7 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
         return {name: copy.copy(getattr(self, name)) for name in STATE}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Continue from `state`, once: the next `fit` does not start afresh.
+        """Continue from `state`, in this `fit` or else, once, in the next.
 
         Args:
             state: what `get_state` returned. If its `message` is not None, training
@@ -191,6 +191,7 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
 
     def on_train_end(self, logs=None):
         """Restore the best weights, if asked to, and say what happened."""
+        self._continues = False  # if `set_state` was called while `fit` ran
         if self.best_weights is not None:
             self.model.set_weights(self.best_weights)
         if self.verbose and self.message is not None:

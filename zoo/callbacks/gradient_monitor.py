@@ -195,6 +195,24 @@ class GradientMonitor(keras.callbacks.Callback):
         self._release()
         self.model.train_function = None  # the next fit traces a step without us
 
+    def get_state(self) -> dict:
+        """Return what `set_state` needs to continue after the step that just ended."""
+        return {
+            "epochs": self.epochs,
+            "printed": sorted(self._printed),
+            "next_look": self._next_look,
+            "statistics": self._statistics.get_state() if self._statistics else None,
+        }
+
+    def set_state(self, state: dict) -> None:
+        """Continue from what `get_state` returned; call it while `fit` runs."""
+        self.epochs, self._printed = list(state["epochs"]), set(state["printed"])
+        self._next_look = state["next_look"]
+        if state["statistics"] is not None:
+            if self._statistics is None:  # the model was built after `fit` began
+                self._begin()
+            self._statistics.set_state(state["statistics"])
+
     def save(self, path: str | Path) -> None:
         """Write `epochs`, and `findings` as sentences, to a JSON file."""
         findings = [str(finding) for finding in self.findings]

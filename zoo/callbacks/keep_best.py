@@ -36,6 +36,14 @@ class KeepBest(keras.callbacks.Callback):
         """Forget the best of an earlier `fit`."""
         self.best = -math.inf
 
+    def get_state(self) -> dict[str, float]:
+        """Return what `set_state` needs to continue after the epoch that just ended."""
+        return {"best": self.best}
+
+    def set_state(self, state: dict[str, float]) -> None:
+        """Continue from what `get_state` returned; call it while `fit` runs."""
+        self.best = state["best"]
+
     def on_epoch_end(self, epoch, logs=None):
         """Save the model if this epoch is the best so far."""
         logs = {} if logs is None else logs

@@ -13,15 +13,17 @@ Accuracy: mean ± standard deviation over seeds 0 to 2. Training: median seconds
 CPU cores (AMD EPYC). `python benchmarks/claims.py` measures both again.
 """
 
+import functools
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from zoo import console, data, export, report
-from zoo.data import pipeline
-from zoo.errors import integer, number, positive_integer
+from zoo.data import pipeline, stream
+from zoo.data.pipeline import ALONE
+from zoo.errors import number, positive_integer
 from zoo.files import writable
-from zoo.training import options
+from zoo.training import distribute, options
+from zoo.training.options import RunOptions
 from zoo.training.run import Run
 
 NAME = "fashion_mnist"
@@ -30,7 +32,7 @@ PROBE = 128  # images that the gradient monitor looks at the units with
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(RunOptions):
     """The options of a run."""
 
     model: Literal["cnn", "mlp", "my-dense", "tiny"]
@@ -53,29 +55,15 @@ class Config:
     """Move each training image by up to so many pixels."""
     erase: int = 0
     """Blank a random square of so many pixels a side in each training image."""
-    seed: int = 0
-    """Decides everything random: the same seed gives the same result."""
-    limit: int | None = None
-    """Train on so many images only, validation included. Test stays whole."""
-    summary: bool = False
-    """Print the layers of the model."""
-    data_dir: Path | None = None
-    """Where TensorFlow Datasets keeps data; None is ~/tensorflow_datasets."""
-    mirror: Path | None = None
-    """A folder that holds fashion_mnist/train-images-idx3-ubyte.gz and so on."""
-    runs_dir: Path = Path("runs")
-    """Where the record of the run goes."""
-    saved_models_dir: Path = Path("saved_models")
-    """Where the SavedModel goes."""
 
     def __post_init__(self):
+        super().__post_init__()
         for width in self.widths:
             positive_integer("widths", width)
         positive_integer("epochs", self.epochs)
         positive_integer("batch_size", self.batch_size)
         number("learning_rate", self.learning_rate, above=0)
         number("weight_decay", self.weight_decay, least=0)
-        integer("seed", self.seed, least=0, below=2**32)  # as NumPy has it
 
 
 PRESETS = {
@@ -107,10 +95,11 @@ def build(config: Config, num_train: int = 54_000):
     schedule = pipeline.schedule(num_train, config.batch_size)
     steps = config.epochs * schedule.steps_per_epoch
     rising = max(1, steps // 10)
+    peak = distribute.learning_rate(config)
     one_cycle = keras.optimizers.schedules.CosineDecay(
-        config.learning_rate / 10,
+        peak / 10,
         decay_steps=max(1, steps - rising),
-        warmup_target=config.learning_rate,
+        warmup_target=peak,
         warmup_steps=rising,
     )
     optimizer = keras.optimizers.AdamW(one_cycle, weight_decay=config.weight_decay)
@@ -124,48 +113,64 @@ def build(config: Config, num_train: int = 54_000):
     return model
 
 
-def training_data(config: Config):
-    """Return the splits, the endless training batches, and the steps of an epoch."""
-    splits = data.load(
+def load(config: Config) -> data.Splits:
+    """Return the images for training, validation and test."""
+    if config.stream:
+        return stream.load(NAME, data_dir=config.data_dir, limit=config.limit)
+    return data.load(
         NAME,
         data_dir=config.data_dir,
         mirror=config.mirror,
         limit=config.limit,
         seed=config.seed,
     )
-    batches = pipeline.training(
-        splits.train,
+
+
+def training_data(config: Config, splits: data.Splits, share=ALONE, first_step=0):
+    """Return the endless training batches from a step on, or a worker's share."""
+    training, images = pipeline.training, splits.train
+    if config.stream:
+        training, images = stream.training, splits
+    return training(
+        images,
         config.batch_size,
         seed=config.seed,
         augmentation=pipeline.Augmentation(config.flip, config.shift, config.erase),
+        first_step=first_step,
+        share=share,
     )
-    steps, _ = pipeline.schedule(len(splits.train.y), config.batch_size)
-    return splits, batches, steps
 
 
 def main(argv: list[str] | None = None) -> dict:
     """Train, evaluate, export; return what `metrics.json` holds."""
     config = options.parse_recipe(NAME, PRESETS, argv, __doc__)
     served = config.saved_models_dir / f"{NAME}_{config.model}"
-    writable(served, "--saved-models-dir")
     print("Loading TensorFlow ...", flush=True)
     keras = console.import_keras()
 
-    splits, batches, steps = training_data(config)
+    strategy = distribute.of_recipe(config)
+    splits = load(config)
     print(splits, flush=True)
-    num_train = len(splits.train.y)
-    validation = pipeline.evaluation(splits.validation)
-
+    steps, _ = pipeline.schedule(splits.num_train, config.batch_size)
     keras.utils.set_random_seed(config.seed)
-    model = build(config, num_train)
+    with strategy.scope():
+        model = distribute.prepare(build(config, splits.num_train))
+        run = Run(config.runs_dir, NAME, config, data=splits.digest)
+    if run.chief:
+        writable(served, "--saved-models-dir")
     if config.summary:
         model.summary()
-    run = Run(config.runs_dir, NAME, config)
+    batches = distribute.batches(
+        strategy,
+        functools.partial(training_data, config, splits, first_step=run.first_step),
+    )
+    validation = pipeline.evaluation(splits.validation)
     metrics = {
         "recipe": NAME,
         "model": config.model,
         "seed": config.seed,
         "parameters": model.count_params(),
+        "replicas": strategy.num_replicas_in_sync,
         "data": splits.record(),
         "command": options.command(NAME, PRESETS, config),
     }
@@ -174,7 +179,7 @@ def main(argv: list[str] | None = None) -> dict:
         f"Training: {config.epochs} epochs of {steps} steps, recorded in {run.path}",
         flush=True,
     )
-    with run.training(model, metrics, num_train):
+    with run.training(model, metrics, splits.num_train):
         model.fit(
             batches,
             steps_per_epoch=steps,
@@ -183,9 +188,12 @@ def main(argv: list[str] | None = None) -> dict:
             callbacks=run.callbacks(probe=splits.validation.x[:PROBE]),
             shuffle=False,  # the batches are shuffled already
         )
+    if not run.chief:
+        run.finish(metrics)
+        return metrics
 
     print("Evaluating ...", flush=True)
-    model.load_weights(run.model)  # of the epoch that was best on validation
+    model = keras.models.load_model(run.model)  # of the epoch best on validation
     _, metrics["validation_accuracy"] = model.evaluate(validation, verbose=0)
     metrics["test_loss"], metrics["test_accuracy"] = model.evaluate(
         pipeline.evaluation(splits.test), verbose=0

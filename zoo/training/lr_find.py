@@ -15,7 +15,7 @@ def sweep(recipe: ModuleType, argv: list[str]) -> float:
     The picture goes to `RUNS/RECIPE/lr-find-MODEL.png`.
 
     Args:
-        recipe: its module, with `NAME`, `PRESETS`, `training_data` and `build`.
+        recipe: its module, with `NAME`, `PRESETS`, `load`, `training_data` and `build`.
         argv: the recipe's own options.
 
     Returns:
@@ -30,10 +30,11 @@ def sweep(recipe: ModuleType, argv: list[str]) -> float:
     keras = console.import_keras()
     from zoo.callbacks import LearningRateFinder
 
-    splits, batches, _ = recipe.training_data(config)
+    splits = recipe.load(config)
     print(splits, flush=True)
+    batches = recipe.training_data(config, splits)
     keras.utils.set_random_seed(config.seed)
-    model = recipe.build(config, len(splits.train.y))
+    model = recipe.build(config, splits.num_train)
     model.steps_per_execution = 1  # the finder sees one loss an execution
     finder = LearningRateFinder()
     print(

@@ -5,14 +5,61 @@ import dataclasses
 import difflib
 import io
 import itertools
+import os
 import shlex
 import sys
 import typing
-from typing import TypeVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
 
-from zoo.errors import ZooError
+from zoo.errors import ZooError, integer, positive_integer
+from zoo.training import checkpoint, resuming
 
 T = TypeVar("T")
+
+LAUNCHED = "ZOO_LAUNCHED_WORKERS"  # their number, in what `zoo launch` starts
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The options that every recipe has besides its own."""
+
+    seed: int = 0
+    """Decides everything random: the same seed gives the same result."""
+    limit: int | None = None
+    """Train on so many images only, validation included. Test stays whole."""
+    summary: bool = False
+    """Print the layers of the model."""
+    data_dir: Path | None = None
+    """Where TensorFlow Datasets keeps data; None is ~/tensorflow_datasets."""
+    mirror: Path | None = None
+    """A folder that holds fashion_mnist/train-images-idx3-ubyte.gz and so on."""
+    stream: bool = False
+    """Read the training images from disk all along, for sets larger than memory."""
+    runs_dir: Path = Path("runs")
+    """Where the record of the run goes."""
+    saved_models_dir: Path = Path("saved_models")
+    """Where the SavedModel goes."""
+    checkpoint_every: str = "30s"
+    """How often to write a checkpoint: 30s, or 500 for so many steps."""
+    resume: str | None = None
+    """Go on with an unfinished run: RUN (its directory), latest, or auto, which begins
+    a new one if none of the same options is there."""
+    strategy: Literal["auto", "one-device", "mirrored", "multi-worker"] = "auto"
+    """What to train on: auto takes all workers that TF_CONFIG or Slurm names, else all
+    GPUs, else one device. Batch size and learning rate are the whole training's."""
+    virtual_devices: int | None = None
+    """Split the processor into so many devices, to try a strategy."""
+    scale_learning_rate: bool = False
+    """Multiply the learning rate by the number of replicas (Goyal et al. 2017), for a
+    batch size that was multiplied too."""
+
+    def __post_init__(self):
+        integer("seed", self.seed, least=0, below=2**32)  # as NumPy has it
+        if self.virtual_devices is not None:
+            positive_integer("virtual_devices", self.virtual_devices)
+        checkpoint.interval("--checkpoint-every", self.checkpoint_every)
 
 
 def parse(arguments: type[T], argv: list[str], program: str, **tyro_options) -> T:
@@ -46,7 +93,8 @@ def parse_recipe(
     """Return the options that a recipe was called with.
 
     `--model NAME` chooses the preset that the other options' defaults come from, so
-    that `--model mlp --help` shows the defaults of the MLP.
+    that `--model mlp --help` shows the defaults of the MLP. With `--resume RUN` it is
+    the run's own options; `latest` becomes the directory of that run.
 
     Args:
         recipe: its name, e.g. `"fashion_mnist"`.
@@ -56,16 +104,38 @@ def parse_recipe(
         doc: what `--help` prints first.
 
     Raises:
-        ZooError: as in `parse`.
+        ZooError: as in `parse`; or there is no such run, or an option is not the run's.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
+    _own_first(type(next(iter(presets.values()))))
     default = presets.get(_value_of("--model", argv), next(iter(presets.values())))
+    before, asked = None, _value_of("--resume", argv)
+    if asked not in (None, resuming.AUTO):
+        runs_dir = _value_of("--runs-dir", argv) or default.runs_dir
+        path = resuming.find(asked, recipe, runs_dir)
+        before = resuming.options_of(path, type(default))
     name = program(recipe)
-    return parse(type(default), argv, name, default=default, description=doc)
+    config = parse(
+        type(default), argv, name, default=before or default, description=doc
+    )
+    if before is None:
+        return config
+    resuming.refuse_another(config, before)
+    return dataclasses.replace(config, resume=str(path))
+
+
+def _own_first(kind) -> None:
+    """Put a recipe's own options before those that it inherits, for `--help`."""
+    fields = kind.__dataclass_fields__
+    common = {field.name for field in dataclasses.fields(RunOptions)}
+    own = {name: field for name, field in fields.items() if name not in common}
+    kind.__dataclass_fields__ = own | fields
 
 
 def program(recipe: str) -> str:
-    """Return the words that start a recipe on the command line."""
+    """Return the words that start a recipe on the command line, as it was started."""
+    if workers := os.environ.get(LAUNCHED):
+        return f"zoo launch --workers {workers} -- {recipe}"
     return f"python -m zoo.recipes.{recipe}"
 
 
@@ -75,7 +145,7 @@ def command(recipe: str, presets: dict[str, T], config: T) -> str:
     default = presets[config.model]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if value == getattr(default, field.name):
+        if field.name == "resume" or value == getattr(default, field.name):
             continue
         flag = field.name.replace("_", "-")
         if isinstance(value, bool):

@@ -30,7 +30,9 @@ def prepare(model: "keras.Model") -> "keras.Model":
     - Metrics count every example once; they are summed once an execution, not once a
       step.
 
-    With one replica there is nothing to mend, and nothing is changed.
+    With one replica there is nothing to mend, and nothing is changed. Layers that keep
+    numbers of what they saw, other than `BatchNormalization`, keep those of the share
+    that each replica sees.
 
     Args:
         model: any `keras.Model`, made in the scope.
@@ -44,16 +46,18 @@ def prepare(model: "keras.Model") -> "keras.Model":
     import tensorflow as tf
 
     strategy = tf.distribute.get_strategy()
-    if strategy.num_replicas_in_sync > 1 and model._distribute_strategy is not strategy:
+    if strategy.num_replicas_in_sync == 1 or "make_train_function" in vars(model):
+        return model
+    if model._distribute_strategy is not strategy:
         raise ZooError(
             "the model was not made in the scope of this strategy: make it, prepare "
             "it and compile it in one `with strategy.scope():`."
         )
-    if strategy.num_replicas_in_sync > 1:
-        model._maybe_symbolic_build = functools.partial(_build, model)
-        model.make_train_function = functools.partial(_make_train_function, model)
-        model.make_test_function = functools.partial(_make_test_function, model)
-        model.predict_step = functools.partial(_predict_step, model.predict_step)
+    model._maybe_symbolic_build = functools.partial(_build, model)
+    model.make_train_function = functools.partial(_make_train_function, model)
+    model.make_test_function = functools.partial(_make_test_function, model)
+    model.predict_step = functools.partial(_predict_step, model.predict_step)
+    model.predict_on_batch = functools.partial(_predict_on_batch, model)
     return model
 
 
@@ -135,12 +139,23 @@ def _executions(model, step):
         execute = tf.function(execute, reduce_retracing=True)
 
     def function(iterator):
+        if not isinstance(iterator, tf.distribute.DistributedIterator):
+            iterator = _shared(strategy, next(iterator))
         try:
             return execute(iterator)
         except tf.errors.OutOfRangeError:
             raise StopIteration from None
 
     return function
+
+
+def _shared(strategy, batch):
+    """Return the iterator over one batch, of `train_on_batch` or `test_on_batch`."""
+    import tensorflow as tf
+
+    batch = tuple(part for part in batch if part is not None)
+    dataset = tf.data.Dataset.from_tensors(batch)
+    return iter(strategy.experimental_distribute_dataset(dataset))
 
 
 def _metrics_result(model, of_all):
@@ -239,6 +254,11 @@ def _predict_step(predict_step, data):
     size = _num_examples(data)
     outputs = predict_step(_filled(data, size))
     return keras.tree.map_structure(lambda output: output[:size], outputs)
+
+
+def _predict_on_batch(model, x):
+    # Keras hands the whole batch to every replica, and joins the answers.
+    return model.predict(x, batch_size=int(_num_examples(x)), verbose=0)
 
 
 def _counted(model, step, data):

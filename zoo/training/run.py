@@ -3,19 +3,23 @@
 import contextlib
 import csv
 import dataclasses
+import json
 import math
 import os
 import platform
+import shlex
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import zoo
-from zoo import report
+from zoo import replicas, report
 from zoo.console import say
 from zoo.errors import ZooError
 from zoo.files import replacing, writable, write_json
+from zoo.training import options, resuming
 
 
 class Run:
@@ -23,6 +27,8 @@ class Run:
 
     Attributes:
         path: the directory.
+        chief: whether this process evaluates, exports and tells.
+        first_step: where the training begins; above 0 if it goes on.
         model: where its model is, or will be.
 
     Files:
@@ -31,25 +37,79 @@ class Run:
         history.csv: a row per finished epoch.
         gradients.json: what `GradientMonitor` saw, and its findings.
         evaluation.npz: what the report needs of the model and the test set.
+        checkpoints/: what the training goes on from; gone in the end.
         metrics.json: the results; its `status` is `complete` in the end.
         model.keras: the weights of the best epoch on validation so far.
         report.html: all of that to look at; `zoo report` makes it again.
         tensorboard/: logs for TensorBoard.
     """
 
-    def __init__(self, runs_dir: str | Path, recipe: str, config):
+    def __init__(self, runs_dir: str | Path, recipe: str, config, data: str):
         """Create the directory and record the options and the environment.
 
+        With `config.resume` the directory is there: a run directory, or what is found
+        for `"auto"`.
+
+        Args:
+            runs_dir: where the directories of runs are.
+            recipe: its name.
+            config: its options.
+            data: the digest of its data.
+
+        With several workers make it in the strategy's scope. The chief's directory is
+        the run's; the others write what goes with them.
+
         Raises:
-            ZooError: the directory cannot be written.
+            ZooError: the directory cannot be written, the run cannot be resumed, or
+                another worker has other data.
         """
-        parent = writable(Path(runs_dir) / recipe, "--runs-dir")
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        self.path = _new_directory(parent, f"{stamp}-seed{config.seed}")
+        import tensorflow as tf
+
+        from zoo.callbacks import Resume
+
+        self._strategy = tf.distribute.get_strategy()
+        self.chief = replicas.is_chief(self._strategy)
+        replicas.check_same(self._strategy, "the data", data)
+        if not self.chief:  # it does what the chief does, where nobody looks
+            self._scratch = tempfile.TemporaryDirectory(prefix="zoo-worker-")
+            runs_dir = self._scratch.name
+            config = dataclasses.replace(config, resume=None)
+        self._recipe, self._before = recipe, None
+        if config.resume == resuming.AUTO:
+            self._before = resuming.find_alike(recipe, runs_dir, config)
+        elif config.resume:
+            self._before = Path(config.resume)
+        if self._before:
+            self.path = writable(self._before, "--resume")
+        else:
+            parent = writable(Path(runs_dir) / recipe, "--runs-dir")
+            stamp = time.strftime("%Y%m%d-%H%M%S")
+            self.path = _new_directory(parent, f"{stamp}-seed{config.seed}")
+        self._lock = resuming.lock(self.path)
         self.model = self.path / "model.keras"
         self._callbacks, self._monitor = [], None
-        self.write("config.json", dataclasses.asdict(config))
-        self.write("environment.json", environment())
+        self._resume = Resume(
+            self.path / "checkpoints",
+            every=config.checkpoint_every,
+            fingerprint=resuming.effective(config) | {"the data's digest": data},
+            replay=False,
+        )
+        self.first_step = self._resume.step
+        self._record(config)
+
+    def _record(self, config):
+        now, self._resumed = environment(), 0
+        if not self._before:
+            self.write("environment.json", now)
+            self.write("config.json", dataclasses.asdict(config))
+            return
+        before = json.loads((self.path / "environment.json").read_text("utf8"))
+        changed = {key: value for key, value in now.items() if value != before.get(key)}
+        before.setdefault("resumed", []).append(changed)
+        self._resumed = len(before["resumed"])
+        self.write("environment.json", before)
+        # Else the last attempt's result would stand there while this one runs.
+        (self.path / "metrics.json").unlink(missing_ok=True)
 
     def write(self, name: str, content: dict) -> None:
         """Write a JSON file, whole or not at all; what is not finite becomes null."""
@@ -76,6 +136,7 @@ class Run:
             keras.callbacks.CSVLogger(self.path / "history.csv"),
             keras.callbacks.TensorBoard(logs, write_graph=False),
             keras.callbacks.TerminateOnNaN(),
+            self._resume,  # last: what the others did belongs to the checkpoint
         ]
         return list(self._callbacks)
 
@@ -91,24 +152,27 @@ class Run:
 
         Raises:
             KeyboardInterrupt: the training was interrupted; it is recorded.
+            SystemExit: the same, by SIGTERM.
             ZooError: the loss became infinite or NaN; it is recorded.
         """
         began = time.perf_counter()
         status = "trained"
         try:
-            yield
+            with replicas.losing_no_worker(self._strategy):
+                yield
         except BaseException as error:
-            interrupted = isinstance(error, KeyboardInterrupt)
+            interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
             status = "interrupted" if interrupted else "failed"
             for callback in self._callbacks:
-                if callback.model:  # `fit` began, and did not have it close its files
+                # If `fit` began, it did not have them close their files.
+                if callback.model and callback is not self._resume:
                     callback.on_train_end()
             if interrupted and not self.model.exists():
                 with replacing(self.model) as path:
                     model.save(path)
             raise
         finally:
-            seconds = time.perf_counter() - began
+            seconds = self._resume.seconds + time.perf_counter() - began
             history = self.history()
             if history and not math.isfinite(history[-1]["loss"]):
                 status = "diverged"
@@ -120,6 +184,7 @@ class Run:
                 "status": status,
                 "epochs": len(history),
                 "train_seconds": round(seconds, 3),
+                "resumed": self._resumed,
                 "images_per_second": round(len(history) * num_train / seconds),
                 "validation_accuracy": max(accuracies, default=None),
                 "test_accuracy": None,
@@ -127,15 +192,19 @@ class Run:
                 "saved_model": None,
             }
             self.write("metrics.json", metrics)
-            if status == "interrupted":
+            if self.chief and status == "interrupted":
                 say(
                     f"\nInterrupted after {len(history)} epochs. Best so far: "
                     f"{self.model}"
                 )
-            page = report.write(self.path)  # whatever comes after, there is one
-            if status in ("interrupted", "diverged"):
+            if self.chief and status in ("interrupted", "failed"):
+                say(f"Go on with: {self._command()}")
+            if self.chief:  # whatever comes after, there is one
+                page = report.write(self.path)
+            if self.chief and status in ("interrupted", "diverged"):
                 say(f"Report: {page}")
         if status == "diverged":
+            self._release()
             raise ZooError(
                 f"the loss or its gradient became infinite or NaN in epoch "
                 f"{len(history)}: try again with a lower --learning-rate. What there "
@@ -143,9 +212,17 @@ class Run:
             )
 
     def finish(self, metrics: dict) -> None:
-        """Write `metrics.json` and the report; print the result, and where all lies."""
+        """Write `metrics.json` and the report; print the result, and where all lies.
+
+        The chief's work: the other workers wait for its end, as TensorFlow's servers
+        take one that ends early for lost.
+        """
+        if not self.chief:
+            replicas.wait_for_all(self._strategy)
+            return
         metrics["status"] = "complete"
         self.write("metrics.json", metrics)
+        self._release()
         page = report.write(self.path)
         data = metrics["data"]
         diagnosis = report.diagnose(
@@ -166,6 +243,16 @@ class Run:
             f"Run again    {metrics['command']}",
             flush=True,
         )
+        replicas.wait_for_all(self._strategy)
+
+    def _command(self):
+        words = [*options.program(self._recipe).split(), "--resume", str(self.path)]
+        return shlex.join(words)
+
+    def _release(self):
+        """Leave a finished run, which nothing goes on from."""
+        self._resume.clear()
+        self._lock.release(force=True)
 
     def history(self) -> list[dict[str, float]]:
         """Return the finished epochs, a dict of numbers each."""
