@@ -50,9 +50,24 @@ def test_the_example_of_the_callbacks(monkeypatch, tmp_path):
     assert (tmp_path / "gradients.png").exists()
 
 
+def test_the_example_of_training(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", read("docs/training.md"), re.DOTALL)
+    assert "resume.clear()" in example
+    namespace = {}
+    exec(example.replace("resume.clear()", ""), namespace)
+    assert namespace["model"].optimizer.iterations.numpy() == 18
+    (tmp_path / "checkpoints").rename(tmp_path / "moved")
+    with namespace["strategy"].scope():
+        again = namespace["Resume"]("moved", fingerprint={"optimizer": "adam"})
+    assert again.complete and again.step == 18
+    again.clear()
+
+
 def test_every_link_leads_somewhere():
     pages = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
     pages += [*(ROOT / "docs").glob("*.md"), ROOT / "zoo" / "recipes" / "README.md"]
+    pages += [ROOT / "deploy" / "README.md"]
     links = [
         (page, link)
         for page in pages

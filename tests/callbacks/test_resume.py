@@ -192,6 +192,17 @@ def test_after_a_fit_that_raised_ctrl_c_is_as_before(tmp_path):
     assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
+def test_after_a_fit_that_raised_the_next_one_is_interrupted_as_before(tmp_path):
+    with pytest.raises(Died):
+        training.train(tmp_path, "4", dies_at(6))
+    interrupt = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: signal.raise_signal(signal.SIGINT)
+    )
+    x, y = training.examples()
+    with pytest.raises(KeyboardInterrupt):
+        training.build().fit(x, y, batch_size=10, verbose=0, callbacks=[interrupt])
+
+
 def test_a_fit_after_one_that_raised_leaves_the_signals_as_they_were(tmp_path):
     with pytest.raises(Died):
         training.train(tmp_path, "4", dies_at(6))

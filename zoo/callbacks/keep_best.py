@@ -52,5 +52,5 @@ class KeepBest(keras.callbacks.Callback):
         healthy = math.isfinite(logs.get("loss", 0))
         if healthy and logs[self.monitor] > self.best:
             self.best = logs[self.monitor]
-            with replacing(self.path) as path:
+            with replacing(self.path, durable=True) as path:
                 self.model.save(path)

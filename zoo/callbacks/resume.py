@@ -318,7 +318,7 @@ def _newest(files, strategy) -> bytes | None:
 
 
 def _surroundings(callback):
-    """Return the callbacks of the running `fit`, and the code of `fit` itself.
+    """Return the callbacks of the running `fit`, and the frame of `fit` itself.
 
     Keras tells a callback of no other: the list that calls them is on the stack.
     """
@@ -327,7 +327,7 @@ def _surroundings(callback):
         caller = frame.f_locals.get("self")
         if isinstance(caller, keras.callbacks.CallbackList):
             others = [other for other in caller.callbacks if other is not callback]
-            return others, frame.f_back.f_code
+            return others, frame.f_back
         frame = frame.f_back
     raise ZooError("Resume belongs in the callbacks of fit: fit(callbacks=[..., it])")
 

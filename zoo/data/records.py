@@ -1,11 +1,13 @@
 """The encoded examples of a TFDS split, shuffled, a window at a time in memory."""
 
+import contextlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zoo.console import one_line
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
@@ -36,6 +38,27 @@ def check_files(builder, split: str, cure: str) -> None:
         raise ZooError(
             f"{files} is damaged ({found:,} bytes instead of {written:,}): {cure}"
         )
+
+
+@contextlib.contextmanager
+def whole_files() -> Iterator[None]:
+    """Turn what TensorFlow says of a damaged file, met while training, into one line.
+
+    Raises:
+        ZooError: a file of the data set is damaged.
+    """
+    import tensorflow as tf
+
+    try:
+        yield
+    except (tf.errors.DataLossError, tf.errors.FailedPreconditionError) as error:
+        early = "expected to contain" in str(error)  # and ended before that
+        if not early and not isinstance(error, tf.errors.DataLossError):
+            raise
+        raise ZooError(
+            f"a file of the training images is damaged ({one_line(error)}): prepare "
+            "the set again with: zoo data fetch NAME --force"
+        ) from error
 
 
 def shuffled(

@@ -17,6 +17,7 @@ from pathlib import Path
 import zoo
 from zoo import replicas, report
 from zoo.console import say
+from zoo.data import records
 from zoo.errors import ZooError
 from zoo.files import replacing, writable, write_json
 from zoo.training import options, resuming
@@ -48,16 +49,14 @@ class Run:
         """Create the directory and record the options and the environment.
 
         With `config.resume` the directory is there: a run directory, or what is found
-        for `"auto"`.
+        for `"auto"`. With several workers make it in the strategy's scope: the chief's
+        directory is the run's, and what the others write goes with them.
 
         Args:
             runs_dir: where the directories of runs are.
             recipe: its name.
             config: its options.
             data: the digest of its data.
-
-        With several workers make it in the strategy's scope. The chief's directory is
-        the run's; the others write what goes with them.
 
         Raises:
             ZooError: the directory cannot be written, the run cannot be resumed, or
@@ -158,7 +157,7 @@ class Run:
         began = time.perf_counter()
         status = "trained"
         try:
-            with replicas.losing_no_worker(self._strategy):
+            with replicas.losing_no_worker(self._strategy), records.whole_files():
                 yield
         except BaseException as error:
             interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))

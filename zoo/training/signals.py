@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import threading
-from types import CodeType, FrameType
+from types import FrameType
 
 
 class Wishes:
@@ -15,13 +15,13 @@ class Wishes:
     Python hands no signals out, nothing is noted down.
 
     Args:
-        loop: the code of the function that runs the loop.
+        loop: the frame of the function that runs the loop.
 
     Attributes:
         asked: the number of the signal that came; 0 if none did.
     """
 
-    def __init__(self, loop: CodeType):
+    def __init__(self, loop: FrameType):
         self.asked, self._loop, self._before = 0, loop, {}
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -45,7 +45,7 @@ class Wishes:
         """Let the signals mean what they meant before."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        self._before = {}
+        self._before, self._loop = {}, None  # a frame keeps all that it knows alive
 
     def _note(self, number: int, frame: FrameType | None):
         if not self._runs(frame):
@@ -61,7 +61,7 @@ class Wishes:
     def _runs(self, frame):
         # Keras tells its callbacks nothing when `fit` raises: the stack has it.
         while frame is not None:
-            if frame.f_code is self._loop:
+            if frame is self._loop:
                 return True
             frame = frame.f_back
         return False

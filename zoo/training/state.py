@@ -136,8 +136,6 @@ def _copies(strategy, variable):
 
 def _of_workers(strategy, arrays):
     """Return a list like this one for each worker, in one exchange for them all."""
-    if not arrays:  # TensorFlow 2.21 crashes in an exchange of nothing
-        return [[]] * replicas.num_workers(strategy)
     content = b"".join(array.tobytes() for array in arrays)
     packed = np.frombuffer(content, np.uint8).astype(np.int32)  # what gRPC can gather
     lists = []
