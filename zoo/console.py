@@ -59,7 +59,7 @@ def _standard_error_held():
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             held.seek(0)
             os.write(saved, held.read())
             raise
@@ -102,7 +102,10 @@ def import_keras():
 
 
 def _import_keras():
-    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") in ("0", "1"):
+    # What TensorFlow says of a lost worker, we say in one line.
+    several = {"TF_CONFIG", "SLURM_STEP_NUM_TASKS"} & set(os.environ)
+    level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if several else "2")
+    if level in ("0", "1"):
         import keras
 
         return keras

@@ -357,7 +357,7 @@ def test_bad_requests(stored, asked, message):
     "asked, message",
     [
         ({"share": Share(300, 300, 0)}, "cannot be shared by 300 replicas"),
-        ({"share": Share(16, 2, 0)}, "a step of 15 images cannot be shared by 16"),
+        ({"share": Share(16, 2, 0)}, "a batch of 15 cannot be shared by 16"),
         ({"augmentation": Augmentation(shift=6)}, "shift must be below 6"),
         ({"batch_size": 0}, "batch_size must be a positive integer"),
     ],

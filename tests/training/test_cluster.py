@@ -85,6 +85,7 @@ def test_one_process_is_no_cluster(text, monkeypatch):
         (json.dumps(tf_config({"worker": TWO}, index=-1)), "worker -1, is not in its"),
         (json.dumps(tf_config({"worker": TWO}, index="x")), "cannot be read"),
         (json.dumps(tf_config({"worker": TWO}, index=None)), "cannot be read"),
+        (json.dumps(tf_config({"worker": TWO}, index=0.7)), "cannot be read"),
         (json.dumps(tf_config({"worker": TWO}, "evaluator")), "evaluator 0, is not in"),
         (json.dumps(tf_config({"worker": TWO}, ["x"])), "is not in its cluster"),
         (json.dumps(tf_config({"worker": TWO, "ps": ["p:1"]})), "the job 'ps', but"),

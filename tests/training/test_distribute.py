@@ -3,9 +3,10 @@
 import json
 import os
 import re
-import socket
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import keras
@@ -13,6 +14,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT, run_python
+from tests.training import two_devices
+from tests.training.test_cluster import tf_config
+from tests.training.test_meeting import free_ports
 from zoo import ZooError, replicas
 from zoo.training import distribute
 
@@ -28,15 +32,10 @@ several = pytest.mark.parametrize("layout", list(LAYOUTS)[1:])
 every_case = pytest.mark.parametrize("case", ["arrays", "tf_data", "own_step"])
 
 
-def tf_config(ports, index):
-    workers = [f"localhost:{port}" for port in ports]
-    task = {"type": "worker", "index": index}
-    return json.dumps({"cluster": {"worker": workers}, "task": task})
-
-
-def free_ports(count):
-    with socket.create_server(("", 0)) as a, socket.create_server(("", 0)) as b:
-        return [a.getsockname()[1], b.getsockname()[1]][:count]
+def of_ports(ports, index):
+    return json.dumps(
+        tf_config({"worker": [f"localhost:{port}" for port in ports]}, index=index)
+    )
 
 
 def workers(count, *words):
@@ -44,7 +43,7 @@ def workers(count, *words):
     ports = free_ports(count) if count > 1 else []
     processes = []
     for index in range(count):
-        env = {**os.environ, "TF_CONFIG": tf_config(ports, index) if ports else ""}
+        env = {**os.environ, "TF_CONFIG": of_ports(ports, index) if ports else ""}
         processes.append(
             subprocess.Popen(
                 [sys.executable, *words],
@@ -160,6 +159,28 @@ def test_what_is_saved_is_a_plain_model(trained, backend):
     assert done.stdout.split()[-1] == "False"
 
 
+@pytest.fixture(scope="module")
+def side_by_side():
+    done = run_python("-W", "ignore", "-m", "tests.training.two_devices")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("case", [case.__name__ for case in two_devices.CASES])
+def test_unusual_models_learn_the_same_on_two_devices(side_by_side, case):
+    one, two = side_by_side[case]
+    assert one.keys() == two.keys()
+    for name, values in one.items():
+        np.testing.assert_allclose(two[name], values, rtol=1e-4, err_msg=name)
+
+
+def test_what_cannot_be_on_several_devices_is_said(side_by_side):
+    accumulation, average, *own_loss = side_by_side["remarks"]
+    assert "gradient_accumulation_steps works with one replica only" in accumulation
+    assert "ema_overwrite_frequency works with one replica only" in average
+    assert "train_step of OwnLoss uses none of Keras's losses" in own_loss[0]
+
+
 # --- one process is enough for these -------------------------------------------------
 
 
@@ -199,13 +220,13 @@ def test_bad_requests(asked, message, monkeypatch):
 
 
 def test_one_device_of_several_workers_is_refused(monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", tf_config([1024, 1025], 0))
+    monkeypatch.setenv("TF_CONFIG", of_ports([1024, 1025], 0))
     with pytest.raises(ZooError, match="there are 2 workers: choose auto"):
         distribute.strategy("one-device")
 
 
 def test_a_batch_smaller_than_the_replicas_is_refused(monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", tf_config([1024, 1025], 0))
+    monkeypatch.setenv("TF_CONFIG", of_ports([1024, 1025], 0))
     with pytest.raises(ZooError, match="a batch of 1 cannot be shared by 2 replicas"):
         distribute.strategy("auto", batch_size=1)
 
@@ -269,12 +290,11 @@ def losses(folder):
 def recipe_runs(tmp_path_factory):
     """Return the folders of a run on one device, on two, and of two workers."""
     folders = {}
-    data = ["--data-dir", str(tmp_path_factory.mktemp("data"))]
-    alone = ["-m", "zoo.recipes.fashion_mnist", *RECIPE[1:], *data]
+    alone = ["-m", "zoo.recipes.fashion_mnist", *RECIPE[1:]]
     for name in ("alone", "mirrored", "workers"):
         folders[name] = folder = tmp_path_factory.mktemp(name)
         if name == "workers":
-            done = launched(folder, *data)
+            done = launched(folder)
         else:
             virtual = ["--virtual-devices", "2"] * (name == "mirrored")
             done = run_python(*alone, *virtual, cwd=folder)
@@ -305,7 +325,7 @@ def test_workers_with_other_options_are_refused_on_each(tmp_path):
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", "zoo", "train", *RECIPE, "--seed", str(index)],
-            env={**os.environ, "TF_CONFIG": tf_config(ports, index)},
+            env={**os.environ, "TF_CONFIG": of_ports(ports, index)},
             cwd=tmp_path,
             text=True,
             stderr=subprocess.PIPE,
@@ -318,3 +338,39 @@ def test_workers_with_other_options_are_refused_on_each(tmp_path):
         assert process.returncode == 2
         assert re.search("^error: .*--seed 1.* 0", said, re.M), said
     assert not list(tmp_path.glob("runs/*/*"))
+
+
+def test_a_killed_worker_starts_all_again_to_the_same_bits(tmp_path):
+    words = ["--epochs", "6", "--batch-size", "10", "--checkpoint-every", "27"]
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    undisturbed.mkdir()
+    disturbed.mkdir()
+    done = launched(undisturbed, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    launch = ["-m", "zoo", "launch", "--workers", "2", "--max-restarts", "1"]
+    with subprocess.Popen(
+        [sys.executable, *launch, *RECIPE, *words],
+        cwd=disturbed,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as launcher:
+        try:
+            while not list(disturbed.glob("runs/*/*/checkpoints/checkpoint-*")):
+                assert launcher.poll() is None
+                time.sleep(0.02)
+            children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children")
+            _, worker = children.read_text().split()
+            os.kill(int(worker), signal.SIGKILL)
+            said, _ = launcher.communicate(timeout=200)
+        finally:
+            launcher.kill()
+    assert launcher.returncode == 0, said
+    assert "Worker 1 was killed by SIGKILL" in said
+    assert "Going on with the training" in said
+    (a,), (b,) = (f.glob("runs/*/*/history.csv") for f in (undisturbed, disturbed))
+    assert a.read_text() == b.read_text()
+    (a,), (b,) = (f.glob("runs/*/*/metrics.json") for f in (undisturbed, disturbed))
+    a, b = json.loads(a.read_text()), json.loads(b.read_text())
+    assert (a["resumed"], b["resumed"]) == (0, 1)
+    assert (a["test_loss"], a["test_accuracy"]) == (b["test_loss"], b["test_accuracy"])

@@ -87,7 +87,7 @@ def test_workers_form_a_cluster_and_share_the_cores():
 def test_threads(cores, share, monkeypatch):
     for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(launch, "_num_cores", lambda: cores)
+    monkeypatch.setattr(launch, "num_cores", lambda: cores)
     first, second = launch._environments(2)
     assert first["OMP_NUM_THREADS"] == second["TF_NUM_INTRAOP_THREADS"] == share
     monkeypatch.setenv("OMP_NUM_THREADS", "7")

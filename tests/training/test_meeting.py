@@ -37,7 +37,7 @@ class Worker(threading.Thread):
         try:
             self.error = meet(*self.work)
         except ZooError as error:
-            self.error = str(error)
+            self.error, self.exit_code = str(error), error.exit_code
 
 
 @pytest.fixture
@@ -102,13 +102,16 @@ def test_everyone_hears_of_another_cluster(index, workers):
     time.sleep(0.5)  # an index too many is not waited for
     group += [Worker(workers, i) for i in (1, 2) if i != index]
     first, *rest = errors(*group)
+    assert {worker.exit_code for worker in group} == {2}  # it will not
     assert f"worker {index} runs with workers" in first and "elsewhere:1" in first
     assert rest == [first] * len(rest)
 
 
 def test_everyone_hears_who_is_missing(workers, capsys, monkeypatch):
     monkeypatch.setattr(meeting, "QUIET", 0.5)
-    first, second = errors(Worker(workers, 0, seconds=1.5), Worker(workers, 2))
+    group = Worker(workers, 0, seconds=1.5), Worker(workers, 2)
+    first, second = errors(*group)
+    assert [worker.exit_code for worker in group] == [75, 75]  # it may come next time
     assert first.startswith(f"worker 1 at {workers[1]} did not come within 1.5 s: ")
     assert "ZOO_MEETING_SECONDS" in first and second == first
     assert f"Waiting for worker 1 at {workers[1]} ..." in capsys.readouterr().err

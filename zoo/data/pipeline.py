@@ -55,7 +55,7 @@ class Share(NamedTuple):
         """Raise a `ZooError` if a batch has not an example for every replica."""
         if batch_size < self.replicas:
             raise ZooError(
-                f"a step of {batch_size} images cannot be shared by {self.replicas} "
+                f"a batch of {batch_size} cannot be shared by {self.replicas} "
                 "replicas: use fewer workers or devices, or a larger --batch-size."
             )
 

@@ -17,7 +17,7 @@ import functools
 from dataclasses import dataclass
 from typing import Literal
 
-from zoo import console, data, export, report
+from zoo import console, data, export, replicas, report
 from zoo.data import pipeline, stream
 from zoo.data.pipeline import ALONE
 from zoo.errors import number, positive_integer
@@ -153,7 +153,7 @@ def main(argv: list[str] | None = None) -> dict:
     print(splits, flush=True)
     steps, _ = pipeline.schedule(splits.num_train, config.batch_size)
     keras.utils.set_random_seed(config.seed)
-    with strategy.scope():
+    with replicas.losing_no_worker(strategy), strategy.scope():
         model = distribute.prepare(build(config, splits.num_train))
         run = Run(config.runs_dir, NAME, config, data=splits.digest)
     if run.chief:

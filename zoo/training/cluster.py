@@ -1,6 +1,7 @@
 """Who the workers of a training are: from TF_CONFIG, or from Slurm."""
 
 import json
+import operator
 import os
 from dataclasses import dataclass
 
@@ -33,6 +34,13 @@ class Cluster:
         return self.index == 0
 
 
+def num_cores() -> int:
+    """Return how many of this machine's cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def from_environment() -> Cluster | None:
     """Return the cluster that this process belongs to, None if it works alone.
 
@@ -46,7 +54,8 @@ def from_environment() -> Cluster | None:
     given = os.environ.get("TF_CONFIG", "").strip()
     if given and given != "{}":
         return _from_tf_config(given)
-    if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+    tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "")
+    if tasks.isdigit() and int(tasks) > 1:
         return _from_slurm()
     return None
 
@@ -55,7 +64,8 @@ def _from_tf_config(given: str) -> Cluster | None:
     try:
         config = json.loads(given)
         jobs = {job: list(of) for job, of in config["cluster"].items() if of}
-        task, index = str(config["task"]["type"]), int(config["task"]["index"])
+        task, index = str(config["task"]["type"]), config["task"]["index"]
+        index = int(index) if isinstance(index, str) else operator.index(index)
     except KeyError as error:
         raise _malformed(f"it has no {error}") from None
     except (ValueError, TypeError, AttributeError) as error:

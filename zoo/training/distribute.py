@@ -77,11 +77,8 @@ def strategy(
         replicas_in_sync = len(workers.workers) * devices
     else:
         replicas_in_sync = devices if kind == "mirrored" else 1
-    if batch_size is not None and batch_size < replicas_in_sync:
-        raise ZooError(
-            f"a batch of {batch_size} cannot be shared by {replicas_in_sync} replicas: "
-            "use a larger --batch-size, or fewer workers or devices."
-        )
+    if batch_size is not None:
+        Share(replicas_in_sync).check(batch_size)
     if kind == "multi-worker":
         cluster.meet(workers, card or {})
         result = _multi_worker(workers, devices, bool(gpus))
@@ -171,8 +168,7 @@ def _shares(batch_size, strategy):
 def _split_processor(number):
     import tensorflow as tf
 
-    mine = getattr(os, "sched_getaffinity", None)  # not on every system
-    cores = len(mine(0)) if mine else os.cpu_count()
+    cores = cluster.num_cores()
     if number > cores:
         raise ZooError(
             f"virtual_devices must be at most the cores of this machine, {cores}. "

@@ -14,6 +14,7 @@ from zoo import recipes
 from zoo.console import INTERRUPTED, say
 from zoo.errors import ZooError, integer, positive_integer
 from zoo.training import options
+from zoo.training.cluster import num_cores
 from zoo.training.workers import Group
 
 PORTS = range(20_000, 32_000)  # below those that a system hands out by itself
@@ -112,13 +113,11 @@ def _resuming(command: list[str]) -> list[str]:
 def _environments(workers: int) -> list[dict[str, str]]:
     """Return what each worker's environment has besides this process's own."""
     addresses = [f"localhost:{port}" for port in _free_ports(workers)]
-    share = str(max(1, _num_cores() // workers))
+    share = str(max(1, num_cores() // workers))
     common = {
         # For NumPy's and for TensorFlow's arithmetic, unless the user chose.
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", share),
         "TF_NUM_INTRAOP_THREADS": os.environ.get("TF_NUM_INTRAOP_THREADS", share),
-        # What TensorFlow says of a lost worker is said once, in a line of ours.
-        "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3"),
         options.LAUNCHED: str(workers),
         "PYTHONUNBUFFERED": "1",  # so that output and errors come in order
         "PYTHONIOENCODING": "utf-8",
@@ -133,12 +132,6 @@ def _environments(workers: int) -> list[dict[str, str]]:
         }
         for index in range(workers)
     ]
-
-
-def _num_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # Linux: those that this process may use
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _free_ports(count: int) -> list[int]:

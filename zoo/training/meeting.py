@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING
 
 from zoo.console import say
-from zoo.errors import ZooError, number
+from zoo.errors import WorkerLost, ZooError, number
 
 if TYPE_CHECKING:
     from zoo.training.cluster import Cluster
@@ -45,8 +45,9 @@ def meet(
             `ZOO_MEETING_SECONDS`, or 60 where there is none.
 
     Raises:
-        ZooError: on every worker that takes part: a worker is missing, cannot have its
-            port, or runs with something else than the chief.
+        WorkerLost: on every worker that takes part: a worker is missing, or cannot have
+            its port. To start all again may help.
+        ZooError: on every worker: one runs with something else than the chief.
     """
     seconds = _seconds() if seconds is None else seconds
     card = {"workers": " ".join(cluster.workers)} | card
@@ -63,7 +64,7 @@ def meet(
         else:
             error = _attend(cluster, hello, seconds)
     if error:
-        raise ZooError(error)
+        raise error
     # gRPC would ask the proxy that http_proxy names for the others, and hang.
     hosts = {host_and_port(address)[0] for address in cluster.workers}
     os.environ["no_grpc_proxy"] = ",".join(sorted(hosts))
@@ -93,7 +94,7 @@ def _listen(cluster) -> socket.socket:
     except OSError as error:
         in_use = error.errno == errno.EADDRINUSE
         why = "is in use" if in_use else f"cannot be had ({error.strerror})"
-        raise ZooError(
+        raise WorkerLost(
             f"port {port} {why}, where {_named(cluster, cluster.index)} should listen: "
             "end the process that has it (an earlier worker?), or give this worker "
             "another port, on all workers."
@@ -117,7 +118,7 @@ def _line(message: dict) -> bytes:
     return json.dumps(message).encode() + b"\n"
 
 
-def _attend(cluster, hello: dict, seconds: float) -> str | None:
+def _attend(cluster, hello: dict, seconds: float) -> ZooError | None:
     """Hand the card to the chief; return what is wrong, None if nothing is."""
     chief = host_and_port(cluster.workers[0])
     began = time.monotonic()
@@ -128,9 +129,9 @@ def _attend(cluster, hello: dict, seconds: float) -> str | None:
                 # A free port of this machine may connect to itself.
                 if connection.getsockname() != connection.getpeername():
                     connection.sendall(_line(hello))
-                    connection.settimeout(seconds + PATIENCE)
+                    connection.settimeout(left + PATIENCE)
                     with connection.makefile("rb") as answer:
-                        return json.loads(answer.readline(LONGEST))["error"]
+                        return _error(json.loads(answer.readline(LONGEST)))
         except OSError as error:  # a name that is not known yet, too
             why = error.strerror or str(error)
         except (ValueError, LookupError, TypeError):
@@ -139,14 +140,14 @@ def _attend(cluster, hello: dict, seconds: float) -> str | None:
             say(f"Waiting for {_named(cluster, 0)} ({why}) ...")
             mention = time.monotonic() + AGAIN
         time.sleep(0.2)
-    return (
+    return WorkerLost(
         f"{_named(cluster, 0)} cannot be reached from worker {cluster.index} within "
         f"{seconds:g} s ({why}): check that it was started, what it says, and that its "
         f"host and port can be reached from here. {LONGER}"
     )
 
 
-async def _receive(server, cluster, hello: dict, seconds: float) -> str | None:
+async def _receive(server, cluster, hello: dict, seconds: float) -> ZooError | None:
     """Wait for all workers and answer them; return what is wrong, None if nothing is.
 
     Strangers may connect; they are told nothing and keep nobody waiting.
@@ -160,7 +161,7 @@ async def _receive(server, cluster, hello: dict, seconds: float) -> str | None:
             index = guest["worker"] = int(guest["worker"])
             guest["card"] = _words(guest["card"])
             if index in here:  # it was started again, or twice
-                await _answer(here[index][1], TWICE.format(index))
+                await _answer(here[index][1], ZooError(TWICE.format(index)))
             here[index] = guest, writer
             while await reader.read(1 << 16):  # until it ends
                 pass
@@ -186,7 +187,7 @@ async def _receive(server, cluster, hello: dict, seconds: float) -> str | None:
     guests, writers = zip(*here.values(), strict=True) if here else ((), ())
     error = _trouble(guests) or _differences(hello["card"], guests)
     if not error and missing():
-        error = (
+        error = WorkerLost(
             f"{_some(_named(cluster, i) for i in missing())} did not come within "
             f"{seconds:g} s: check that it was started, what it says, and that it can "
             f"reach {_named(cluster, 0)}. {LONGER}"
@@ -195,18 +196,26 @@ async def _receive(server, cluster, hello: dict, seconds: float) -> str | None:
     return error
 
 
-async def _answer(writer, error: str | None) -> None:
+async def _answer(writer, error: ZooError | None) -> None:
     with contextlib.suppress(OSError):
-        writer.write(_line({"error": error}))
+        lost = isinstance(error, WorkerLost)
+        writer.write(_line({"error": error and str(error), "lost": lost}))
         await asyncio.wait_for(writer.drain(), PATIENCE)
     writer.close()
 
 
-def _trouble(guests) -> str | None:
-    return next((guest["trouble"] for guest in guests if "trouble" in guest), None)
+def _error(answer: dict) -> ZooError | None:
+    if answer["error"] is None:
+        return None
+    return (WorkerLost if answer["lost"] else ZooError)(answer["error"])
 
 
-def _differences(wanted: dict[str, str], guests) -> str | None:
+def _trouble(guests) -> ZooError | None:
+    troubles = [guest["trouble"] for guest in guests if "trouble" in guest]
+    return WorkerLost(troubles[0]) if troubles else None
+
+
+def _differences(wanted: dict[str, str], guests) -> ZooError | None:
     """Return a line that says how the first worker that differs does so."""
     for guest in sorted(guests, key=lambda guest: guest["worker"]):
         card = guest["card"]
@@ -214,7 +223,7 @@ def _differences(wanted: dict[str, str], guests) -> str | None:
         if names:
             theirs = ", ".join(_entry(card, name) for name in names[:4])
             ours = ", ".join(_entry(wanted, name) for name in names[:4])
-            return (
+            return ZooError(
                 f"worker {guest['worker']} runs with {theirs}; the chief with {ours}: "
                 "start all workers with the same options, data and versions."
             )

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import threading
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -22,17 +23,21 @@ def prepare(model: "keras.Model") -> "keras.Model":
     Call it in the strategy's scope, before `compile`. It changes how this one object
     runs its steps, not what it is: what is saved is the plain model.
 
-    - A step's loss is the mean over the global batch, however unevenly the replicas
-      share it, as `compute_loss` and `optimizer.scale_loss` define it.
-    - Gradients are summed over the replicas in one all-reduce, before the optimizer
-      clips, accumulates or checks them.
+    - Keras's losses are means over the global batch, however unevenly the replicas
+      share it. Those that do not divide by the number of examples, as with masks or
+      `mean_with_sample_weight`, are means of the shares, weighted by their sizes.
+    - Gradients are summed over the replicas in one all-reduce, before the model's
+      optimizer clips or checks them. Its `gradient_accumulation_steps` and
+      `ema_overwrite_frequency` are refused: Keras's ways of them need one replica.
     - `BatchNormalization` uses the mean and the variance of the global batch.
     - Metrics count every example once; they are summed once an execution, not once a
       step.
 
     With one replica there is nothing to mend, and nothing is changed. Layers that keep
     numbers of what they saw, other than `BatchNormalization`, keep those of the share
-    that each replica sees.
+    that each replica sees; dropout and random image layers draw other numbers than on
+    one device. In a `train_step` of your own take the loss from `compute_loss` or a
+    `keras.losses.Loss`: a mean of your own is R times too large on R replicas.
 
     Args:
         model: any `keras.Model`, made in the scope.
@@ -63,6 +68,7 @@ def prepare(model: "keras.Model") -> "keras.Model":
 
 def _make_train_function(model, force=False):
     if model.train_function is None or force:
+        _refuse_conditions(model.optimizer)
         model.train_function = _executions(model, _training_step)
 
 
@@ -71,26 +77,43 @@ def _make_test_function(model, force=False):
         model.test_function = _executions(model, _test_step)
 
 
+def _refuse_conditions(optimizer):
+    # Keras puts a condition around what merges the replicas, which cannot be.
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of loss scaling
+    for name in ("gradient_accumulation_steps", "ema_overwrite_frequency"):
+        if getattr(optimizer, name, None):
+            raise ZooError(
+                f"the optimizer's {name} works with one replica only: leave it out, or "
+                "train with the strategy one-device."
+            )
+
+
 def _build(model, iterator=None, data_batch=None):
     """Build what only a batch can build, in the scope, from one replica's share.
 
     Keras averages the shares instead, which fails for labels and across workers.
     """
-    parts = [*model._flatten_layers(), model._compile_metrics, model._compile_loss]
-    if iterator is not None and not all(p.built for p in parts if p is not None):
-        _, _, batches = next(iter(iterator))
-        data_batch = _first_share(model, next(batches))
-    with model.distribute_strategy.scope():
+    import keras
+
+    if iterator is not None:
+        specs = iterator._distributed_dataset.element_spec
+        data_batch = keras.tree.map_structure(_symbol, _unshared(specs)[0])
+    # Compiled before, the metrics' function would be that of the metrics before.
+    own = {"get_metrics_result": functools.partial(_metrics_of_replica, model)}
+    with model.distribute_strategy.scope(), _replaced(model, own):
         model._symbolic_build(data_batch=data_batch)
 
 
-def _first_share(model, data):
+def _symbol(spec):
     import keras
 
-    share_of = model.distribute_strategy.experimental_local_results
-    return keras.tree.map_structure(
-        lambda value: share_of(value)[0], _unshared(data)[0]
-    )
+    (spec, *_) = getattr(spec, "_value_specs", [spec])  # of several local replicas
+    if spec.shape.rank is None:
+        raise ZooError(
+            "the data set does not tell the shapes of its elements: use "
+            "from_generator(..., output_signature=...), or tf.ensure_shape."
+        )
+    return keras.KerasTensor((None, *spec.shape[1:]), spec.dtype.name)
 
 
 def _executions(model, step):
@@ -236,15 +259,28 @@ def _training_step(model, data):
     _replica.size = _num_examples(data)
     if global_size is None:
         global_size = context.all_reduce(tf.distribute.ReduceOp.SUM, _replica.size)
-    # Keras divides by the share and by the replicas: this makes a global mean of it.
-    share = _replica.size / tf.cast(global_size, _replica.size.dtype)
-    _replica.weight = share * context.num_replicas_in_sync
-    return _counted(model, model.train_step, data)
+    _replica.share = _replica.size / tf.cast(global_size, _replica.size.dtype)
+    _replica.shared = False
+    outputs = _counted(model, model.train_step, data)
+    own_step = not type(model).train_step.__module__.startswith("keras.")
+    if own_step and not _replica.shared:
+        warnings.warn(
+            f"train_step of {type(model).__name__} uses none of Keras's losses: if its "
+            "loss is a mean, the step is too large by the number of replicas.",
+            stacklevel=2,
+        )
+    return outputs
 
 
 def _test_step(model, data):
+    import tensorflow as tf
+
     data, _ = _unshared(data)
-    _replica.size = _num_examples(data)
+    _replica.size, _replica.share = _num_examples(data), tf.constant(1.0)
+    if _losses_of_outputs(model):  # Keras gives each batch the same weight
+        context = tf.distribute.get_replica_context()
+        global_size = context.all_reduce(tf.distribute.ReduceOp.SUM, _replica.size)
+        _replica.share = _replica.size / global_size
     return _counted(model, model.test_step, data)
 
 
@@ -311,9 +347,19 @@ def _num_examples(data):
 def _mended(model) -> Iterator[None]:
     """Replace, while a step is traced, what is wrong with several replicas."""
     import keras
+    from keras.src.losses import loss  # where replicas come in; it has no public name
 
     optimizer = model.optimizer
-    mends = [
+    scaling = {
+        "scale_loss_for_distribution": _shared_loss,
+        "unscale_loss_for_distribution": _unshared_loss,
+    }
+    mends = [(loss, scaling)]
+    mends += [
+        (metric, {"update_state": functools.partial(_update, metric.update_state)})
+        for metric in _losses_of_outputs(model)
+    ]
+    mends += [
         (layer, {"_moments": functools.partial(_moments, layer)})
         for layer in model._flatten_layers()
         if isinstance(layer, keras.layers.BatchNormalization)
@@ -341,52 +387,93 @@ def _replaced(owner, replacements):
         vars(owner).update(before)
 
 
+def _shared_loss(value):
+    """Return this replica's part of the mean over the global batch.
+
+    Keras divides by the number of replicas, as if their shares were equal.
+    """
+    import tensorflow as tf
+
+    _replica.shared = True
+    return value * tf.cast(_replica.share, value.dtype)
+
+
+def _unshared_loss(value):
+    import tensorflow as tf
+
+    return value / tf.cast(_replica.share, value.dtype)
+
+
+def _losses_of_outputs(model):
+    """Return the metrics of the losses of single outputs; none if there is one."""
+    if model._compile_loss is None:
+        return []
+    return [metric for metric in model._compile_loss.metrics if metric is not None]
+
+
+def _update(update_state, value, sample_weight=None):
+    return update_state(
+        value, _replica.share if sample_weight is None else sample_weight
+    )
+
+
 def _summing(optimizer):
     import tensorflow as tf
 
-    apply, scale_loss = optimizer.apply, optimizer.scale_loss
+    apply = optimizer.apply
 
-    def weighted(loss):
-        return scale_loss(loss * tf.cast(_replica.weight, loss.dtype))
+    def of_examples(grad):
+        # Of an example of zeros, the gradient may be NaN.
+        if isinstance(grad, tf.IndexedSlices):
+            values = of_examples(grad.values)
+            return tf.IndexedSlices(values, grad.indices, grad.dense_shape)
+        return tf.where(_replica.size > 0, grad, tf.zeros_like(grad))
 
     def summing(grads, trainable_variables=None):
         grads = list(grads)
         context = tf.distribute.get_replica_context()
         there = [i for i, grad in enumerate(grads) if grad is not None]
         summed = context.all_reduce(
-            tf.distribute.ReduceOp.SUM, [grads[i] for i in there]
+            tf.distribute.ReduceOp.SUM, [of_examples(grads[i]) for i in there]
         )
         for i, total in zip(there, summed, strict=True):
             grads[i] = total
         apply(grads, trainable_variables)
 
-    return {"apply": summing, "scale_loss": weighted}
+    return {"apply": summing}
 
 
 def _moments(layer, inputs, mask=None):
-    """Return mean and variance over the batches of all replicas, in one all-reduce."""
+    """Return mean and variance over the batches of all replicas, in one all-reduce.
+
+    Reference:
+        Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for
+        Computing Sample Variances", 1979: a difference of sums of squares loses digits.
+    """
     import tensorflow as tf
 
     context = tf.distribute.get_replica_context()
-    shape = [1] * inputs.shape.rank
-    shape[layer.axis] = inputs.shape[layer.axis]
-    # Near the mean the difference of squares below loses no digits.
-    shift = tf.cast(tf.convert_to_tensor(layer.moving_mean), inputs.dtype)
-    centred = inputs - tf.stop_gradient(tf.reshape(shift, shape))
+    axes, shape = layer._reduction_axes, [1] * inputs.shape.rank
+    shape[layer.axis] = channels = inputs.shape[layer.axis]
     if mask is None:
-        count = tf.size(inputs) / tf.size(shift)
-    else:
-        centred = tf.where(mask[..., None], centred, 0.0)
-        count = tf.math.count_nonzero(mask)
-    axes = layer._reduction_axes
-    parts = [
-        tf.reshape(tf.cast(count, inputs.dtype), [1]),
-        tf.reduce_sum(centred, axes),
-        tf.reduce_sum(tf.square(centred), axes),
-    ]
-    parts = tf.concat(parts, 0) * tf.cast(_replica.size > 0, inputs.dtype)
-    total = context.all_reduce(tf.distribute.ReduceOp.SUM, parts)
-    count, sums, squares = tf.split(total, [1, tf.size(shift), tf.size(shift)])
-    mean = sums / count
-    variance = tf.maximum(squares / count - tf.square(mean), 0.0)
-    return mean + tf.stop_gradient(shift), variance
+        count = tf.size(inputs) // channels
+        mean = tf.reduce_mean(inputs, axes)
+        centred = inputs - tf.reshape(mean, shape)
+    else:  # Keras has masks for the last axis alone
+        mask = tf.cast(mask, tf.bool)[..., None]
+        count = tf.math.count_nonzero(mask, dtype=tf.int32)
+        total = tf.reduce_sum(tf.where(mask, inputs, 0.0), axes)
+        mean = tf.math.divide_no_nan(total, tf.cast(count, inputs.dtype))
+        centred = tf.where(mask, inputs - tf.reshape(mean, shape), 0.0)
+    counts = tf.fill([channels], tf.cast(count, inputs.dtype))
+    own = tf.stack([counts, mean, tf.reduce_sum(tf.square(centred), axes)])
+    own = tf.where(_replica.size > 0, own, tf.zeros_like(own))
+    # Each replica writes a row of its own.
+    row = tf.one_hot(context.replica_id_in_sync_group, context.num_replicas_in_sync)
+    rows = tf.cast(row, own.dtype)[:, None, None] * own
+    of_all = context.all_reduce(tf.distribute.ReduceOp.SUM, rows)
+    counts, means, squares = tf.unstack(of_all, axis=1)
+    total = tf.reduce_sum(counts, axis=0)
+    mean = tf.reduce_sum(counts * means, axis=0) / total
+    squares += counts * tf.square(means - mean)
+    return mean, tf.reduce_sum(squares, axis=0) / total
