@@ -41,10 +41,16 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_json(path: Path, content: dict) -> None:
-    """Write a JSON file, whole or not at all; what is not finite becomes null."""
+def write_json(path: Path, content: dict, durable: bool = False) -> None:
+    """Write a JSON file, whole or not at all; what is not finite becomes null.
+
+    Args:
+        path: the file.
+        content: what JSON knows; the rest as `str` has it.
+        durable: wait until the disk has it, so that it outlives a loss of power too.
+    """
     text = json.dumps(_finite(content), indent=2, default=str)
-    with replacing(path) as beside:
+    with replacing(path, durable) as beside:
         beside.write_text(text + "\n", encoding="utf8")
 
 
@@ -58,17 +64,23 @@ def _finite(value):
     return value
 
 
-def writable(path: Path, option: str) -> Path:
+def writable(path: Path, option: str | None) -> Path:
     """Create a folder and return it; raise a `ZooError` if it cannot be written.
 
     Called before a long job starts, so that its result has a place to go.
+
+    Args:
+        path: the folder.
+        option: what chooses another one; `None` if it must be this one.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             return path
     except OSError as error:
+        advice = (
+            f"choose another folder with {option}" if option else "make it writable"
+        )
         raise ZooError(
-            f"cannot write in {path} ({error.strerror}): choose another folder with "
-            f"{option}."
+            f"cannot write in {path} ({error.strerror}): {advice}."
         ) from None

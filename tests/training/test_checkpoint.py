@@ -60,7 +60,16 @@ def test_arrays_come_back_to_the_bit(array):
 
 
 @pytest.mark.parametrize(
-    "state", [{1: 2}, {"a": {1, 2}}, np.array([None]), np.array("x"), object()]
+    "state",
+    [
+        {1: 2},
+        {"a": {1, 2}},
+        np.array([None]),
+        np.array("x"),
+        np.array([1.0, 2.0], ">f4"),
+        np.array([(1, 2.0)], [("a", "i4"), ("b", "f4")]),
+        object(),
+    ],
 )
 def test_what_cannot_come_back_is_not_written(state):
     with pytest.raises(TypeError):
@@ -71,9 +80,11 @@ def test_the_last_two_are_kept_and_the_newest_is_read(tmp_path):
     assert Checkpoints(tmp_path / "none").newest() is None
     assert save(tmp_path, 1) == ["checkpoint-000000001"]
     (tmp_path / "notes.txt").write_text("not ours")
+    (tmp_path / "checkpoint-000000009.bak").write_text("of somebody's own")
     (tmp_path / ".checkpoint-000000007.99").write_bytes(b"of a process that died")
-    kept = ["checkpoint-000000003", "checkpoint-000000004", "notes.txt"]
-    assert save(tmp_path, 2, 3, 4) == kept
+    kept = ["checkpoint-000000003", "checkpoint-000000004"]
+    others = ["checkpoint-000000009.bak", "notes.txt"]
+    assert save(tmp_path, 2, 3, 4) == [*kept, *others]
     assert number(Checkpoints(tmp_path).newest()) == 4
 
 
@@ -121,17 +132,23 @@ def test_all_damaged_is_an_error(tmp_path):
         Checkpoints(tmp_path).newest()
 
 
-def test_a_full_disk_leaves_those_before(tmp_path):
-    save(tmp_path, 1, 2)
+@pytest.mark.parametrize(
+    "numbers, advice", [((), "then begin again"), ((1, 2), "the one before it, which")]
+)
+def test_a_full_disk_leaves_those_before(numbers, advice, tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    for each in numbers:
+        checkpoints.save(content(each))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
     try:
-        with pytest.raises(ZooError, match="cannot write a checkpoint .*: make room"):
-            Checkpoints(tmp_path).save(content(3, size=100_000))
+        with pytest.raises(ZooError, match=f"cannot write .*: make room .*{advice}"):
+            checkpoints.save(content(3, size=100_000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert len(list(tmp_path.iterdir())) == 2
-    assert number(Checkpoints(tmp_path).newest()) == 2
+    assert len(list(tmp_path.iterdir())) == len(numbers)
+    if numbers:
+        assert number(Checkpoints(tmp_path).newest()) == 2
 
 
 def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from zoo import ZooError
 from zoo.callbacks import KeepBest
 from zoo.recipes import fashion_mnist
 from zoo.training import resuming
+from zoo.training.checkpoint import Checkpoints
 
 # An epoch is two executions of 17 steps.
 OPTIONS = "--model tiny --widths 4 6 --limit 600 --batch-size 16 --epochs 4".split()
@@ -225,8 +226,15 @@ def test_other_data_are_refused(broken_off, tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_resumed(broken_off, tmp_path, monkeypatch):
-    with pytest.raises(ZooError, match="must be a run directory, latest or auto. no"):
-        train(tmp_path, "--resume", "nothing-there")
+    for asked, hint in [
+        ("nothing-there", "It holds no config.json"),
+        ("", "It holds no config.json"),
+        ("lastest", "Did you mean 'latest'"),
+    ]:
+        with pytest.raises(ZooError, match=f"latest or auto. Rec.*'{asked}'. {hint}"):
+            resuming.find(asked, "fashion_mnist", tmp_path)
+    with pytest.raises(ZooError, match="is of the recipe fashion_mnist, not of other"):
+        resuming.find(str(broken_off), "other", tmp_path)
     with pytest.raises(ZooError, match="no unfinished run of fashion_mnist in "):
         train(tmp_path / "empty", "--resume", "latest")
     config = broken_off / "config.json"
@@ -234,13 +242,32 @@ def test_what_cannot_be_resumed(broken_off, tmp_path, monkeypatch):
     config.write_text(before[:-10])
     with pytest.raises(ZooError, match="config.json is damaged, or of another recipe"):
         train(tmp_path, "--resume", broken_off)
+    config.write_text("3")
+    with pytest.raises(ZooError, match="version .it holds no options"):
+        train(tmp_path, "--resume", broken_off)
     config.write_text(before.replace("seed", "sead"))
     with pytest.raises(ZooError, match="or version .--sead"):
         train(tmp_path, "--resume", broken_off)
     config.write_text(before)
     assert train(tmp_path, "--resume", "latest")["resumed"] == 1
+    left = broken_off / "checkpoints" / "checkpoint-000000001"
+    left.parent.mkdir()
+    left.write_bytes(b"of a process that was killed at the very end")
     with pytest.raises(ZooError, match="nothing to resume: the run in .* is complete"):
         train(tmp_path, "--resume", broken_off)
+    assert not left.parent.exists()
+
+
+def test_the_latest_is_that_of_the_latest_name(tmp_path):
+    """Whatever the times of the files are: a copy has others."""
+    names = ["20260102-000000-seed1", "20260102-000000-seed1-2"]
+    names += ["20260102-000000-seed1-10", "20260103-000000-seed0"]
+    for name in reversed(names):
+        (tmp_path / "thing" / name).mkdir(parents=True)
+        (tmp_path / "thing" / name / "config.json").write_text("{}")
+    for name in reversed(names):
+        assert resuming.find("latest", "thing", tmp_path).name == name
+        (tmp_path / "thing" / name / "config.json").unlink()
 
 
 def test_a_run_in_use_is_left_alone(broken_off, tmp_path):
@@ -267,11 +294,21 @@ def test_a_run_in_use_is_left_alone(broken_off, tmp_path):
 
 
 def test_a_full_disk_stops_with_one_line(broken_off, tmp_path, monkeypatch, capsys):
-    def full(descriptor):
+    """It is full from the first checkpoint on, for whatever else is written then."""
+    written = Checkpoints.save
+
+    def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("zoo.files.os.fsync", full)
+
+        def save(self, content):
+            patch.setattr("zoo.files.os.fsync", full)
+            patch.setattr("zoo.training.run.write_json", full)
+            patch.setattr("zoo.callbacks.gradient_monitor.write_json", full)
+            written(self, content)
+
+        patch.setattr(Checkpoints, "save", save)
         with pytest.raises(ZooError, match="cannot write a checkpoint .*No space left"):
             train(tmp_path, "--resume", broken_off)
     assert "Go on with: python -m zoo.recipes.fashion_mnist" in capsys.readouterr().err

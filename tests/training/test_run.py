@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from zoo import ZooError
+from zoo.training import environment as environment_module
 from zoo.training import run as run_module
 from zoo.training.run import Run
 
@@ -38,7 +39,7 @@ def fit(run, metrics, epochs=2, callbacks=(), nan=False):
             epochs=epochs,
             validation_data=(x, y),
             verbose=0,
-            callbacks=[*run.callbacks(probe=x), *callbacks],
+            callbacks=[*callbacks, *run.callbacks(probe=x)],
         )
     return model
 
@@ -54,6 +55,7 @@ def test_the_record_of_a_run(run, tmp_path):
     assert config["seed"] == 3 and config["learning_rate"] == 0.1
     environment = read(run, "environment.json")
     assert environment["keras"] == keras.__version__
+    assert environment["recipe"] == "thing"
     for key in (
         "zoo",
         "python",
@@ -109,7 +111,8 @@ def test_an_interrupted_training_keeps_what_is_there(run, finished, capsys):
     assert recorded["validation_accuracy"] == best
     assert keras.models.load_model(run.model).count_params() == 2
     err = capsys.readouterr().err
-    assert str(run.model) in err and f"Report: {run.path / 'report.html'}" in err
+    assert f"after {finished} epochs. Best so far: {run.model}" in err
+    assert f"Report: {run.path / 'report.html'}" in err
     assert "interrupted" in (run.path / "report.html").read_text()
 
 
@@ -191,27 +194,41 @@ def test_git_commit_is_that_of_zoo_or_nothing(monkeypatch, tmp_path):
         text=True,
     )
     if done.returncode == 0:
-        assert run_module._git_commit().removesuffix("-dirty") == done.stdout.strip()
+        assert (
+            environment_module._git_commit().removesuffix("-dirty")
+            == done.stdout.strip()
+        )
     monkeypatch.setattr(
-        run_module.zoo, "__file__", str(tmp_path / "zoo" / "__init__.py")
+        environment_module.zoo, "__file__", str(tmp_path / "zoo" / "__init__.py")
     )
     (tmp_path / "zoo").mkdir()
-    assert run_module._git_commit() is None
+    assert environment_module._git_commit() is None
+
+
+RESULTS = {
+    "training_accuracy": 0.99,
+    "validation_accuracy": 0.925,
+    "test_accuracy": 0.91234,
+    "train_seconds": 12.3,
+    "images_per_second": 4567,
+    "data": {"name": "things", "validation": 6000, "test": 10000},
+    "saved_model": "saved_models/thing/1",
+    "command": "python -m zoo.recipes.thing",
+}
+
+
+def test_the_results_are_printed_before_the_run_is_complete(run, capsys, monkeypatch):
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_module, "write_json", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run.finish(dict(RESULTS))
+    assert "92.50%" in capsys.readouterr().out
 
 
 def test_summary_of_a_finished_run(run, capsys):
-    run.finish(
-        {
-            "training_accuracy": 0.99,
-            "validation_accuracy": 0.925,
-            "test_accuracy": 0.91234,
-            "train_seconds": 12.3,
-            "images_per_second": 4567,
-            "data": {"name": "things", "validation": 6000, "test": 10000},
-            "saved_model": "saved_models/thing/1",
-            "command": "python -m zoo.recipes.thing",
-        }
-    )
+    run.finish(dict(RESULTS))
     shown = capsys.readouterr().out
     for part in ("92.50%", "91.23%", "10,000 images", "12.3 s", "4,567", str(run.path)):
         assert part in shown
@@ -237,6 +254,55 @@ def test_a_failing_training_is_recorded_too(run):
     recorded = read(run, "metrics.json")
     assert recorded["status"] == "failed" and recorded["epochs"] == 1
     assert "failed" in (run.path / "report.html").read_text()
+
+
+def test_what_a_full_disk_cannot_keep_does_not_hide_the_first_error(
+    run, monkeypatch, capsys
+):
+    class Broken(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                monkeypatch.setattr(run_module, "write_json", full)
+                monkeypatch.setattr("zoo.callbacks.gradient_monitor.write_json", full)
+                raise RuntimeError("broken")
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        fit(run, {}, callbacks=[Broken()])
+    assert f"--resume {run.path}" in capsys.readouterr().err
+
+
+def test_a_row_that_is_cut_off_is_not_read(run):
+    (run.path / "history.csv").write_text("epoch,loss\n0,0.5\n1,0.2")
+    assert run.history() == [{"epoch": 0.0, "loss": 0.5}]
+
+
+def test_what_a_killed_process_left_half_written_is_deleted(run):
+    left = run.path / ".model.77.keras"
+    left.write_bytes(b"half")
+    (run.path / "environment.json").write_text("{")  # a record only
+    again = Run(run.path.parent, "thing", Config(resume=str(run.path)), "digest")
+    assert not left.exists()
+    assert again.path == run.path and (run.path / ".lock").exists()
+    assert len(read(run, "environment.json")["resumed"]) == 1
+
+
+def test_the_record_outlives_a_loss_of_power(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr("zoo.files._flush", lambda path: flushed.append(path.name))
+    Run(tmp_path, "thing", Config(), "digest")
+    assert sum("environment." in name or "config." in name for name in flushed) == 2
+
+
+def test_a_run_that_cannot_be_written_is_not_gone_on_with(run, monkeypatch):
+    def read_only(dir):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("zoo.files.tempfile.TemporaryFile", read_only)
+    with pytest.raises(ZooError, match="cannot write in .*system.: make it writable"):
+        Run(run.path.parent, "thing", Config(resume=str(run.path)), "digest")
 
 
 def test_an_interrupt_before_fit_is_recorded(run):

@@ -38,6 +38,12 @@ class Resume(keras.callbacks.Callback):
     - An endless `tf.data` set, with `steps_per_epoch`: let it begin at `step`, e.g.
       with `dataset.skip(resume.step)`, and pass `replay=False`.
     - TensorFlow's own random operations, unless they are stateless, begin anew.
+    - All other data begin anew: a `PyDataset` that `fit` shuffles (`shuffle=False` for
+      one that is in order), generators, PyTorch's loaders, and random layers in a
+      dataset's `map`. They give other bits, unless they begin at `step`.
+
+    A model with optimizers of its own, besides `model.optimizer`, keeps them as
+    attributes and builds them before `fit`.
 
     Ctrl-C and SIGTERM end `fit` after the execution that runs, or after the validation
     that does, with a checkpoint: by `KeyboardInterrupt`, and by `SystemExit` with the
@@ -52,10 +58,12 @@ class Resume(keras.callbacks.Callback):
 
     Args:
         directory: where the checkpoints are, the last two of them.
-        every: how often, at least: `"500"` steps, or `"30s"`. Seconds are stretched so
-            that writing takes no more than 2 % of the time.
+        every: how often, at most: `"500"` steps, or `"30s"`; at the end of an execution
+            of `steps_per_execution` steps. Seconds are stretched so that writing takes
+            no more than 2 % of the time.
         fingerprint: name -> number, text, or None: what must be the same to go on, such
-            as `{"learning_rate": 0.01, "data": digest}`.
+            as `{"learning_rate": 0.01, "loss": "mse", "data": digest}`. The learning
+            rate and the loss belong there: nothing else shows that they changed.
         replay: draw the batches that were trained of the unfinished epoch again, and
             drop them; `False` if the data begin at `step`.
 
@@ -66,10 +74,11 @@ class Resume(keras.callbacks.Callback):
         complete: whether nothing is left to train.
 
     Raises:
-        ZooError: (a `ValueError`) at once, if `every` is malformed, the fingerprint is
-            another or all checkpoints are damaged; when `fit` begins, on another
-            backend than TensorFlow, or if the model or the callbacks do not fit; while
-            it runs, if a checkpoint cannot be written: those before it are intact.
+        ZooError: (a `ValueError`) at once, on another backend than TensorFlow, if
+            `every` is malformed, the fingerprint is another or all checkpoints are
+            damaged; when `fit` begins, if the model, the data or the callbacks do not
+            fit, or it is not the last of them; while it runs, if the data end before
+            `step`, or a checkpoint cannot be written: those before it are intact.
 
     Example:
         >>> import tempfile
@@ -107,6 +116,7 @@ class Resume(keras.callbacks.Callback):
         self._strategy = tf.distribute.get_strategy()
         self._is_chief = replicas.is_chief(self._strategy)
         self._history = self._wishes = self._function = None
+        self._announced = False
         self._begin_from(_newest(self._files, self._strategy))
 
     def clear(self) -> None:
@@ -124,6 +134,13 @@ class Resume(keras.callbacks.Callback):
             self._begin_from(_newest(self._files, self._strategy))
         self._history = self.model.history
         self._others, loop = _surroundings(self)
+        state.refuse_unfit(self.model, self._others)
+        state.make_generator()
+        if self.replay and loop.f_locals.get("steps_per_epoch"):
+            raise ZooError(
+                "with steps_per_epoch the data go on from epoch to epoch: leave it "
+                "out, or pass replay=False and data that begin at resume.step."
+            )
         self._wishes = signals.Wishes(loop)
         self._steps_before, self._executions = self.step, 0
         self._began = self._written = time.monotonic()
@@ -133,6 +150,13 @@ class Resume(keras.callbacks.Callback):
             # As keras.callbacks.BackupAndRestore has `fit` begin later.
             epochs = self.params["epochs"]
             self.model._initial_epoch = epochs if self.complete else self.epoch
+            if self.complete:  # no batch will build anything
+                state.build(self.model)
+            elif self.epoch >= epochs:
+                raise ZooError(
+                    f"epochs={epochs} ends before epoch {self.epoch + 1}, where the "
+                    "training goes on: pass more epochs, or begin a new training."
+                )
             self._announce(state.forgetful(self._others))
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -142,12 +166,15 @@ class Resume(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch, logs=None):
         """Stand around the function that trains, which other callbacks may renew."""
+        self._announced = True
         if self.model.train_function != self._execute:
             self._function = self.model.train_function
             self.model.train_function = self._execute
 
     def on_epoch_end(self, epoch, logs=None):
-        """Note the position."""
+        """Note the position; the one to go on from must have been reached."""
+        if self._pending and not self.model.stop_training:
+            self._refuse_data()
         self._steps_before, self._executions = self._steps(), 0
         self._epoch = epoch + 1
 
@@ -155,20 +182,21 @@ class Resume(keras.callbacks.Callback):
         """Write down that the training is complete, and leave the model as it was."""
         self._leave()
         self.model._initial_epoch = None
-        if self._pending:  # it was complete before
+        if self._pending:  # it was complete before, or ended by a callback
             self._check_layout()
             self._put_back()
         elif self._steps():
             asked, _ = self._agreed(self._wishes.asked, False)
             self._save(complete=True)
             if asked:
-                self._end(asked)
+                self._wishes.grant(asked)
 
     def _execute(self, iterator):
         """Do what `model.train_function` does, at the place where it does it."""
-        if self.model.history is not self._history:  # another fit: ours raised
+        if not self._announced:  # not by our fit: it raised
             self._leave()
             return self._function(iterator)
+        self._announced = False
         if self._pending:
             if not self._executions:
                 self._prepare(iterator)
@@ -179,7 +207,7 @@ class Resume(keras.callbacks.Callback):
         if asked or due:
             self._save()
         if asked:
-            self._end(asked)
+            self._wishes.grant(asked)
         self._logs = self._function(iterator)
         self._executions += 1
         return self._logs
@@ -207,17 +235,24 @@ class Resume(keras.callbacks.Callback):
     def _check_layout(self):
         from zoo.training import state
 
-        layout = state.layout(self.model, self._others)
+        layout = state.layout(self.model, self._others, metrics=not self.complete)
         if not self._is_chief:  # only the chief may have them all
             layout[state.KEPT] = self._pending["layout"][state.KEPT]
         state.refuse_another(layout, self._pending["layout"])
 
     def _skip(self, iterator):
         if self.replay:
-            for _ in itertools.islice(iterator, self.model.steps_per_execution):
-                pass
+            batches = itertools.islice(iterator, self.model.steps_per_execution)
+            if not sum(1 for _ in batches):
+                self._refuse_data()
         self._executions += 1
         return self._pending["logs"]
+
+    def _refuse_data(self):
+        raise ZooError(
+            f"the data of epoch {self.epoch + 1} ended before step {self.step:,}: go "
+            "on with the data of before, or begin a new training."
+        )
 
     def _put_back(self):
         from zoo.training import state
@@ -239,11 +274,6 @@ class Resume(keras.callbacks.Callback):
             asked, due = np.max(gathered, axis=0).tolist()
         return asked, due
 
-    def _end(self, asked):
-        if self._is_chief:
-            say(f"\nEnding after step {self._steps():,}. Checkpoints: {self.directory}")
-        self._wishes.grant(asked)
-
     def _steps(self):
         in_epoch = self._executions * self.model.steps_per_execution
         of_epoch = self.params["steps"] or math.inf  # None: as long as there are data
@@ -254,6 +284,7 @@ class Resume(keras.callbacks.Callback):
 
         began = time.monotonic()
         if self._steps():  # else there is nothing yet that a new training lacks
+            state.build(self.model)  # an optimizer that no step has used
             saved = {
                 "epoch": self._epoch,
                 "executions": self._executions,
@@ -264,7 +295,7 @@ class Resume(keras.callbacks.Callback):
                 "logs": _numbers(self._logs),
                 "fingerprint": self.fingerprint,
                 "versions": _versions(),
-                "layout": state.layout(self.model, self._others),
+                "layout": state.layout(self.model, self._others, metrics=not complete),
                 "state": state.read(
                     self.model, self._others, metrics=self._executions > 0
                 ),
@@ -321,13 +352,24 @@ def _surroundings(callback):
     """Return the callbacks of the running `fit`, and the frame of `fit` itself.
 
     Keras tells a callback of no other: the list that calls them is on the stack.
+
+    Raises:
+        ZooError: this callback is not the last that the user put there.
     """
+    of_keras = (keras.callbacks.History, keras.callbacks.ProgbarLogger)
     frame = sys._getframe(1)
     while frame:
         caller = frame.f_locals.get("self")
         if isinstance(caller, keras.callbacks.CallbackList):
-            others = [other for other in caller.callbacks if other is not callback]
-            return others, frame.f_back
+            place = caller.callbacks.index(callback)
+            before, after = caller.callbacks[:place], caller.callbacks[place + 1 :]
+            for other in after:
+                if not isinstance(other, of_keras):  # which `fit` appends
+                    raise ZooError(
+                        "Resume must be the last of the callbacks: put "
+                        f"{type(other).__name__} before it."
+                    )
+            return [*before, *after], frame.f_back
         frame = frame.f_back
     raise ZooError("Resume belongs in the callbacks of fit: fit(callbacks=[..., it])")
 

@@ -27,8 +27,8 @@ class Interval(NamedTuple):
     """How often to write a checkpoint: one of the two is not None.
 
     Attributes:
-        steps: at least so many training steps apart.
-        seconds: at least so many seconds apart.
+        steps: no fewer training steps apart.
+        seconds: no fewer seconds apart.
     """
 
     steps: int | None
@@ -76,7 +76,7 @@ class Checkpoints:
         Raises:
             ZooError: all that are there are damaged.
         """
-        found = sorted(self.directory.glob("checkpoint-*"), reverse=True)
+        found = sorted(self._written(), reverse=True)
         for path in found:
             try:
                 content = path.read_bytes()
@@ -111,9 +111,12 @@ class Checkpoints:
                 with beside.open("wb") as file:
                     file.writelines(content)
         except OSError as error:
+            then = ", then begin again"
+            if self._good:
+                then = ", then go on from the one before it, which is intact"
             raise ZooError(
                 f"cannot write a checkpoint in {self.directory} ({error.strerror}): "
-                "make room there, then go on from the one before it, which is intact."
+                f"make room there{then}."
             ) from error
         self._keep([*self._good[-1:], path])
 
@@ -125,15 +128,17 @@ class Checkpoints:
 
     def _keep(self, good):
         self._good = good
-        written = [*self.directory.glob("checkpoint-*")]
         left_over = [*self.directory.glob(".checkpoint-*")]  # of processes that died
-        for path in {*written, *left_over} - {*good}:
-            path.unlink()
+        for path in {*self._written(), *left_over} - {*good}:
+            path.unlink(missing_ok=True)
 
     def _next_number(self):
         # Above the damaged ones too: which is the newest goes by the number alone.
-        names = [path.name for path in self.directory.glob("checkpoint-*")]
-        return 1 + max((int(name.rpartition("-")[2]) for name in names), default=0)
+        return 1 + max((int(_number(path)) for path in self._written()), default=0)
+
+    def _written(self):
+        found = self.directory.glob("checkpoint-*")  # a user's copy among them
+        return [path for path in found if _number(path).isdecimal()]
 
 
 def encode(state) -> list[bytes]:
@@ -172,6 +177,10 @@ def decode(content: bytes):
     return _restored(header["state"], arrays)
 
 
+def _number(path):
+    return path.name.removeprefix("checkpoint-")
+
+
 def _verify(content):
     if not content.startswith(MAGIC):
         raise ValueError("it does not begin as one")
@@ -183,7 +192,7 @@ def _verify(content):
 def _plain(value, arrays):
     # What JSON does not know is a dict of one key, which says what it is.
     if isinstance(value, (np.ndarray, np.generic)):
-        if value.dtype.hasobject or value.dtype.kind in "SUmM":
+        if not _has_a_name(value.dtype):
             raise TypeError(f"an array of {value.dtype}")
         arrays.append(np.asarray(value))
         return {"array" if isinstance(value, np.ndarray) else "scalar": len(arrays) - 1}
@@ -198,6 +207,16 @@ def _plain(value, arrays):
     if value is None or isinstance(value, (str, int, float)):
         return value
     raise TypeError(f"a {type(value).__name__}")
+
+
+def _has_a_name(dtype):
+    """Return whether the header's word for a type is enough to have it back."""
+    if dtype.hasobject or dtype.kind in "SUmM":
+        return False
+    try:
+        return np.dtype(dtype.name) == dtype  # not for fields or another byte order
+    except TypeError:
+        return False
 
 
 def _restored(value, arrays):

@@ -6,6 +6,7 @@ import difflib
 import io
 import itertools
 import os
+import re
 import shlex
 import sys
 import typing
@@ -42,7 +43,8 @@ class RunOptions:
     saved_models_dir: Path = Path("saved_models")
     """Where the SavedModel goes."""
     checkpoint_every: str = "30s"
-    """How often to write a checkpoint: 30s, or 500 for so many steps."""
+    """How often to write a checkpoint, at most: 30s, or 500 for so many steps; at the
+    end of an execution, of up to 32 steps."""
     resume: str | None = None
     """Go on with an unfinished run: RUN (its directory), latest, or auto, which begins
     a new one if none of the same options is there."""
@@ -176,7 +178,8 @@ def _one_line(box: str) -> str:
                 break
         else:
             message.append(text)
-    return " ".join(" ".join(message).split()).rstrip(".") + "."
+    text = " ".join(" ".join(message).split()).rstrip(".") + "."
+    return re.sub(r"^Error parsing \w+: ", "", text)  # the name of a class of ours
 
 
 def _hint(arguments: type, argv: list[str], program: str) -> str:

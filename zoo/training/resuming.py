@@ -1,6 +1,7 @@
 """Which run to go on with, and whether its options are those that were asked for."""
 
 import dataclasses
+import difflib
 import json
 import typing
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TypeVar
 from filelock import FileLock, Timeout
 
 from zoo.errors import ZooError
+from zoo.training.checkpoint import Checkpoints
 
 T = TypeVar("T")
 
@@ -42,13 +44,18 @@ def find(asked: str, recipe: str, runs_dir: str | Path) -> Path:
             )
         return runs[-1]
     path = Path(asked)
-    if not (path / "config.json").is_file():
+    if not asked or not (path / "config.json").is_file():
+        close = difflib.get_close_matches(asked, (LATEST, AUTO), n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else "It holds no config.json."
         raise ZooError(
-            f"--resume must be a run directory, latest or auto. {asked} holds no "
-            "config.json."
+            "--resume must be a run directory, latest or auto. Received: "
+            f"{asked!r}. {hint}"
         )
+    _refuse_another_recipe(path, recipe)
     status = _status(path)
     if status in FINISHED:
+        # Those of a process that was killed before it deleted them.
+        Checkpoints(path / "checkpoints").clear()
         raise ZooError(
             f"nothing to resume: the run in {path} is {status}. Begin a new one "
             "without --resume."
@@ -99,8 +106,10 @@ def options_of(path: Path, kind: type[T]) -> T:
     hints = typing.get_type_hints(kind)
     try:
         values = json.loads((path / "config.json").read_text(encoding="utf8"))
+        if not isinstance(values, dict):
+            raise ValueError("it holds no options")
         if set(values) != set(hints):
-            ((first, *_),) = (sorted(set(values) ^ set(hints)),)
+            first, *_ = sorted(set(values) ^ set(hints))
             raise ValueError(f"{flag(first)} is of one of the two alone")
         return kind(**{name: _value(hints[name], v) for name, v in values.items()})
     except (OSError, ValueError, TypeError) as error:
@@ -139,11 +148,34 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def environment_of(path: Path) -> dict:
+    """Return what `environment.json` holds; it is a record only: `{}` if damaged."""
+    try:
+        content = json.loads((path / "environment.json").read_text(encoding="utf8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _refuse_another_recipe(path, recipe):
+    was = environment_of(path).get("recipe", recipe)
+    if was != recipe:
+        raise ZooError(
+            f"the run in {path} is of the recipe {was}, not of {recipe}: go on with "
+            f"it by python -m zoo.recipes.{was}, or name another run."
+        )
+
+
 def _unfinished(recipe, runs_dir):
     """Return the directories of unfinished runs, the newest last."""
     configs = (Path(runs_dir) / recipe).glob("*/config.json")
-    began = sorted((config.stat().st_mtime_ns, config.parent) for config in configs)
-    return [path for _, path in began if _status(path) not in FINISHED]
+    runs = sorted((config.parent for config in configs), key=_began)
+    return [path for path in runs if _status(path) not in FINISHED]
+
+
+def _began(path):
+    # By its name, TIME-seedK or TIME-seedK-2: a copied file has another time.
+    return path.name[: len("YYYYMMDD-HHMMSS")], len(path.name), path.name
 
 
 def _status(path):

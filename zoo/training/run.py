@@ -3,24 +3,19 @@
 import contextlib
 import csv
 import dataclasses
-import json
 import math
-import os
-import platform
 import shlex
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import zoo
 from zoo import replicas, report
 from zoo.console import say
 from zoo.data import records
 from zoo.errors import ZooError
 from zoo.files import replacing, writable, write_json
-from zoo.training import options, resuming
+from zoo.training import environment, options, resuming
 
 
 class Run:
@@ -34,7 +29,8 @@ class Run:
 
     Files:
         config.json: the options, all of them.
-        environment.json: versions, processor, devices, git commit where there is one.
+        environment.json: recipe, versions, processor, devices, git commit if there is
+            one.
         history.csv: a row per finished epoch.
         gradients.json: what `GradientMonitor` saw, and its findings.
         evaluation.npz: what the report needs of the model and the test set.
@@ -42,7 +38,8 @@ class Run:
         metrics.json: the results; its `status` is `complete` in the end.
         model.keras: the weights of the best epoch on validation so far.
         report.html: all of that to look at; `zoo report` makes it again.
-        tensorboard/: logs for TensorBoard.
+        tensorboard/: logs for TensorBoard; of a run that was gone on with, the rows of
+            the steps after its checkpoint are there twice, with the same values.
     """
 
     def __init__(self, runs_dir: str | Path, recipe: str, config, data: str):
@@ -79,12 +76,16 @@ class Run:
         elif config.resume:
             self._before = Path(config.resume)
         if self._before:
-            self.path = writable(self._before, "--resume")
+            self.path = writable(self._before, option=None)
         else:
             parent = writable(Path(runs_dir) / recipe, "--runs-dir")
             stamp = time.strftime("%Y%m%d-%H%M%S")
             self.path = _new_directory(parent, f"{stamp}-seed{config.seed}")
         self._lock = resuming.lock(self.path)
+        for left in self.path.glob(
+            ".*.*"
+        ):  # half written, by a process that was killed
+            left.unlink()
         self.model = self.path / "model.keras"
         self._callbacks, self._monitor = [], None
         self._resume = Resume(
@@ -94,19 +95,20 @@ class Run:
             replay=False,
         )
         self.first_step = self._resume.step
-        self._record(config)
+        self._begin_record(config)
 
-    def _record(self, config):
-        now, self._resumed = environment(), 0
+    def _begin_record(self, config):
+        now, self._resumed = {"recipe": self._recipe} | environment.describe(), 0
         if not self._before:
-            self.write("environment.json", now)
-            self.write("config.json", dataclasses.asdict(config))
+            options_of_run = dataclasses.asdict(config)
+            write_json(self.path / "environment.json", now, durable=True)
+            write_json(self.path / "config.json", options_of_run, durable=True)
             return
-        before = json.loads((self.path / "environment.json").read_text("utf8"))
+        before = resuming.environment_of(self.path)
         changed = {key: value for key, value in now.items() if value != before.get(key)}
         before.setdefault("resumed", []).append(changed)
         self._resumed = len(before["resumed"])
-        self.write("environment.json", before)
+        write_json(self.path / "environment.json", before, durable=True)
         # Else the last attempt's result would stand there while this one runs.
         (self.path / "metrics.json").unlink(missing_ok=True)
 
@@ -155,60 +157,84 @@ class Run:
             ZooError: the loss became infinite or NaN; it is recorded.
         """
         began = time.perf_counter()
-        status = "trained"
+
+        def note(status):
+            seconds = self._resume.seconds + time.perf_counter() - began
+            self._note(metrics, status, seconds, num_train)
+
         try:
             with replicas.losing_no_worker(self._strategy), records.whole_files():
                 yield
         except BaseException as error:
             interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
-            status = "interrupted" if interrupted else "failed"
-            for callback in self._callbacks:
-                # If `fit` began, it did not have them close their files.
-                if callback.model and callback is not self._resume:
-                    callback.on_train_end()
-            if interrupted and not self.model.exists():
-                with replacing(self.model) as path:
-                    model.save(path)
+            # The disk may be full: then this error counts, and not those after it.
+            with contextlib.suppress(OSError):
+                self._end_callbacks()
+            status = self._status("interrupted" if interrupted else "failed")
+            self._tell(status)
+            with contextlib.suppress(OSError):
+                if interrupted and not self.model.exists():
+                    with replacing(self.model) as path:
+                        model.save(path)
+            with contextlib.suppress(OSError, ZooError):
+                note(status)
             raise
-        finally:
-            seconds = self._resume.seconds + time.perf_counter() - began
-            history = self.history()
-            if history and not math.isfinite(history[-1]["loss"]):
-                status = "diverged"
-            if self._monitor and self._monitor.epochs:
-                self._monitor.save(self.path / "gradients.json")
-                status = "diverged" if self._monitor.stopped else status
-            accuracies = [epoch["val_accuracy"] for epoch in history]
-            metrics |= {
-                "status": status,
-                "epochs": len(history),
-                "train_seconds": round(seconds, 3),
-                "resumed": self._resumed,
-                "images_per_second": round(len(history) * num_train / seconds),
-                "validation_accuracy": max(accuracies, default=None),
-                "test_accuracy": None,
-                "test_loss": None,
-                "saved_model": None,
-            }
-            self.write("metrics.json", metrics)
-            if self.chief and status == "interrupted":
-                say(
-                    f"\nInterrupted after {len(history)} epochs. Best so far: "
-                    f"{self.model}"
-                )
-            if self.chief and status in ("interrupted", "failed"):
-                say(f"Go on with: {self._command()}")
-            if self.chief:  # whatever comes after, there is one
-                page = report.write(self.path)
-            if self.chief and status in ("interrupted", "diverged"):
-                say(f"Report: {page}")
+        status = self._status("trained")
+        note(status)
         if status == "diverged":
             self._release()
             raise ZooError(
                 f"the loss or its gradient became infinite or NaN in epoch "
-                f"{len(history)}: try again with a lower --learning-rate. What there "
-                f"is of it is in {self.path}"
+                f"{len(self.history())}: try again with a lower --learning-rate. What "
+                f"there is of it is in {self.path}"
             )
+
+    def _end_callbacks(self):
+        """Have the callbacks close their files, if a `fit` that raised had begun."""
+        for callback in self._callbacks:
+            if callback.model and callback is not self._resume:
+                callback.on_train_end()
+
+    def _status(self, ended):
+        """Return `diverged` if it did, else what the training `ended` as."""
+        losses = [epoch["loss"] for epoch in self.history()[-1:]]
+        stopped = self._monitor and self._monitor.epochs and self._monitor.stopped
+        return "diverged" if stopped or not all(map(math.isfinite, losses)) else ended
+
+    def _tell(self, status):
+        if not self.chief:
+            return
+        if status == "interrupted":
+            epochs = len(self.history())
+            say(
+                f"\nInterrupted after {epochs} epoch{'s' * (epochs != 1)}. "
+                f"Best so far: {self.model}"
+            )
+        if status in ("interrupted", "failed"):
+            say(f"Go on with: {self._command()}")
+
+    def _note(self, metrics, status, seconds, num_train):
+        """Write down how the training ended, and the report of it."""
+        history = self.history()
+        if self._monitor and self._monitor.epochs:
+            self._monitor.save(self.path / "gradients.json")
+        accuracies = [epoch["val_accuracy"] for epoch in history]
+        metrics |= {
+            "status": status,
+            "epochs": len(history),
+            "train_seconds": round(seconds, 3),
+            "resumed": self._resumed,
+            "images_per_second": round(len(history) * num_train / seconds),
+            "validation_accuracy": max(accuracies, default=None),
+            "test_accuracy": None,
+            "test_loss": None,
+            "saved_model": None,
+        }
+        self.write("metrics.json", metrics)
+        if self.chief:  # whatever comes after, there is one
+            page = report.write(self.path)
+            if status in ("interrupted", "diverged"):
+                say(f"Report: {page}")
 
     def finish(self, metrics: dict) -> None:
         """Write `metrics.json` and the report; print the result, and where all lies.
@@ -219,10 +245,15 @@ class Run:
         if not self.chief:
             replicas.wait_for_all(self._strategy)
             return
+        self._show(metrics)
+        # In this order: a run that is killed in between shows its results once more.
         metrics["status"] = "complete"
         self.write("metrics.json", metrics)
         self._release()
-        page = report.write(self.path)
+        report.write(self.path)
+        replicas.wait_for_all(self._strategy)
+
+    def _show(self, metrics):
         data = metrics["data"]
         diagnosis = report.diagnose(
             metrics["training_accuracy"], metrics["validation_accuracy"], data["name"]
@@ -235,14 +266,13 @@ class Run:
             f"training             {metrics['train_seconds']:6.1f} s"
             f"   ({metrics['images_per_second']:,} images a second)\n\n"
             f"{diagnosis}\n\n"
-            f"Report       {page}\n"
+            f"Report       {self.path / 'report.html'}\n"
             f"Record       {self.path}\n"
             f"SavedModel   {metrics['saved_model']} (reloaded: the same answers)\n"
             f"Curves       tensorboard --logdir {self.path / 'tensorboard'}\n"
             f"Run again    {metrics['command']}",
             flush=True,
         )
-        replicas.wait_for_all(self._strategy)
 
     def _command(self):
         words = [*options.program(self._recipe).split(), "--resume", str(self.path)]
@@ -258,30 +288,10 @@ class Run:
         path = self.path / "history.csv"
         if not path.exists():
             return []
-        with path.open(newline="", encoding="utf8") as file:
-            rows = list(csv.DictReader(file))
+        lines = path.read_text(encoding="utf8").splitlines(keepends=True)
+        # A full disk may have cut the last one off.
+        rows = csv.DictReader(line for line in lines if line.endswith("\n"))
         return [{key: float(value) for key, value in row.items()} for row in rows]
-
-
-def environment() -> dict:
-    """Return what a result depends on besides the options: versions and machine."""
-    import keras
-    import numpy as np
-    import tensorflow as tf
-
-    return {
-        "zoo": zoo.__version__,
-        "python": platform.python_version(),
-        "keras": keras.__version__,
-        "keras_backend": keras.backend.backend(),
-        "tensorflow": tf.__version__,
-        "numpy": np.__version__,
-        "platform": platform.platform(),
-        "cpu": _cpu(),
-        "cpu_count": os.cpu_count(),
-        "devices": [device.name for device in tf.config.list_physical_devices()],
-        "git_commit": _git_commit(),
-    }
 
 
 def _new_directory(parent: Path, name: str) -> Path:
@@ -294,30 +304,3 @@ def _new_directory(parent: Path, name: str) -> Path:
             number += 1
         else:
             return path
-
-
-def _cpu() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
-
-
-def _git_commit() -> str | None:
-    """Return the commit of the checkout that zoo runs from, `-dirty` if it differs."""
-    here = Path(zoo.__file__).parent
-
-    def git(*words):
-        command = ["git", "-C", str(here), *words]
-        return subprocess.run(
-            command, capture_output=True, text=True, check=True
-        ).stdout
-
-    try:
-        git("ls-files", "--error-unmatch", "__init__.py")  # ours, not one around it
-        return git(
-            "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"
-        ).strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

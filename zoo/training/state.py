@@ -32,6 +32,49 @@ _STATELESS = (
 )
 
 
+def build(model: keras.Model) -> None:
+    """Make the optimizer's variables, as `fit` does with its first batch.
+
+    Raises:
+        ZooError: the model has no weights yet.
+    """
+    if not model.built:
+        raise ZooError(
+            "the training is complete, but the model has no weights yet: begin it with "
+            "keras.Input, or call it once before fit."
+        )
+    if model.optimizer is not None and not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+
+
+def make_generator() -> None:
+    """Make Keras's global seed generator, before the training rather than in it.
+
+    That draws from Python's random numbers: a checkpoint must not be the first to ask.
+    """
+    global_seed_generator()
+
+
+def refuse_unfit(model: keras.Model, callbacks: list) -> None:
+    """Raise if a model or a callback has a state that could not be put back.
+
+    Raises:
+        ZooError: which, and what to do.
+    """
+    for name, optimizer in _optimizers(model).items():
+        if optimizer is not model.optimizer and not optimizer.built:
+            raise ZooError(
+                f"the model's optimizer {name} has no variables yet to be kept: call "
+                f"model.{name}.build(variables), with those that it trains, before fit."
+            )
+    for callback in callbacks:
+        if hasattr(callback, "get_state") != hasattr(callback, "set_state"):
+            raise ZooError(
+                f"{type(callback).__name__} must have both get_state() and "
+                "set_state(state), or neither: then it begins anew."
+            )
+
+
 def read(model: keras.Model, callbacks: list, metrics: bool) -> dict:
     """Return all that a training has changed so far, for `checkpoint.encode`.
 
@@ -60,8 +103,6 @@ def read(model: keras.Model, callbacks: list, metrics: bool) -> dict:
 def put_back(model: keras.Model, callbacks: list, state: dict) -> None:
     """Put back what `read` returned of a training that is laid out alike."""
     strategy = model.distribute_strategy
-    if not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
     shared, own = _variables(model, state["metrics"])
     for variable, value in zip(shared, state["variables"], strict=True):
         variable.assign(value)
@@ -76,21 +117,32 @@ def put_back(model: keras.Model, callbacks: list, state: dict) -> None:
     np.random.set_state(state["numpy"])
 
 
-def layout(model: keras.Model, callbacks: list) -> dict:
-    """Return what must be alike for a state to fit: a name -> what it is there."""
+def layout(model: keras.Model, callbacks: list, metrics: bool) -> dict:
+    """Return what must be alike for a state to fit: a name -> what it is there.
+
+    Args:
+        model: a compiled model that was built.
+        callbacks: those that watch its training.
+        metrics: whether the metrics were built, too.
+    """
     strategy = model.distribute_strategy
     parts = {
         "the number of replicas": strategy.num_replicas_in_sync,
         "the number of workers": replicas.num_workers(strategy),
         "steps_per_execution": model.steps_per_execution,
-        "the optimizer": type(model.optimizer).__name__,
         KEPT: ", ".join(_stateful(callbacks)),
     }
+    for name, optimizer in _optimizers(model).items():
+        parts[f"the {name}"] = type(optimizer).__name__
     for number, variable in enumerate(model.variables, start=1):
         parts[f"variable {number} of the model"] = _described(variable)
-    for number, variable in enumerate(model.optimizer.variables, start=1):
-        # Without its name, which Keras numbers from one model to the next.
-        parts[f"variable {number} of the optimizer"] = _described(variable, name=False)
+    for name, optimizer in _optimizers(model).items():
+        for number, variable in enumerate(optimizer.variables, start=1):
+            # Without its name, which Keras numbers from one model to the next.
+            described = _described(variable, name=False)
+            parts[f"variable {number} of the {name}"] = described
+    for number, variable in enumerate(model.metrics_variables if metrics else (), 1):
+        parts[f"variable {number} of the metrics"] = _described(variable)
     return parts
 
 
@@ -119,10 +171,17 @@ def forgetful(callbacks: list) -> list[str]:
     ]
 
 
+def _optimizers(model):
+    """Return `model.optimizer` and those of the model's own, by their names in it."""
+    kind = keras.optimizers.Optimizer
+    return {name: o for name, o in vars(model).items() if isinstance(o, kind)}
+
+
 def _variables(model, metrics):
     """Return the variables that all replicas share, and those that each has its own."""
-    variables = [*model.variables, *model.optimizer.variables]
-    variables.append(global_seed_generator().state)
+    variables = [*model.variables, global_seed_generator().state]
+    for optimizer in _optimizers(model).values():
+        variables += optimizer.variables
     if metrics:
         variables += model.metrics_variables
     on_read = tf.VariableSynchronization.ON_READ
