@@ -42,7 +42,7 @@ def measure(name, train, epochs, rounds):
 
     def fit(every=None):
         with tempfile.TemporaryDirectory() as folder:
-            callbacks = [Watched(folder, every)] if every else []
+            callbacks = [Watched(folder, every, replay=False)] if every else []
             model.fit(
                 batches,
                 steps_per_epoch=steps,

@@ -112,7 +112,6 @@ def _resuming(command: list[str]) -> list[str]:
 
 def _environments(workers: int) -> list[dict[str, str]]:
     """Return what each worker's environment has besides this process's own."""
-    addresses = [f"localhost:{port}" for port in _free_ports(workers)]
     share = str(max(1, num_cores() // workers))
     common = {
         # For NumPy's and for TensorFlow's arithmetic, unless the user chose.
@@ -122,14 +121,19 @@ def _environments(workers: int) -> list[dict[str, str]]:
         "PYTHONUNBUFFERED": "1",  # so that output and errors come in order
         "PYTHONIOENCODING": "utf-8",
     }
-    cluster = {"worker": addresses}
+    return [common | {"TF_CONFIG": config} for config in tf_configs(workers)]
+
+
+def tf_configs(workers: int) -> list[str]:
+    """Return a `TF_CONFIG` for each of so many workers of this machine."""
+    addresses = [f"localhost:{port}" for port in _free_ports(workers)]
     return [
-        common
-        | {
-            "TF_CONFIG": json.dumps(
-                {"cluster": cluster, "task": {"type": "worker", "index": index}}
-            )
-        }
+        json.dumps(
+            {
+                "cluster": {"worker": addresses},
+                "task": {"type": "worker", "index": index},
+            }
+        )
         for index in range(workers)
     ]
 

@@ -324,11 +324,16 @@ def _filled(data, size):
 
     def one_of_zeros():
         return keras.tree.map_structure(
-            lambda value: tf.zeros([1, *tf.unstack(tf.shape(value))[1:]], value.dtype),
+            lambda value: tf.zeros(
+                tf.concat([[1], tf.shape(value)[1:]], 0), value.dtype
+            ),
             data,
         )
 
-    return tf.cond(tf.equal(size, 0), one_of_zeros, lambda: data)
+    filled = tf.cond(tf.equal(size, 0), one_of_zeros, lambda: data)
+    for value, before in zip(*map(keras.tree.flatten, (filled, data)), strict=True):
+        value.set_shape([None, *before.shape[1:]])  # which the condition forgets
+    return filled
 
 
 def _unshared(data):
