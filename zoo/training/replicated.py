@@ -153,7 +153,8 @@ def _executions(model, step):
             state = (tf.constant(1), tf.constant(True), outputs)
             _, _, outputs = tf.while_loop(unfinished, next_step, state)
         results = _results(model, outputs)
-        return {name: results[name] for name in metrics | set(outputs)}
+        wanted = metrics | set(outputs)
+        return {name: results[name] for name in results if name in wanted}
 
     # Read eagerly, each variable would be summed by itself.
     of_all = tf.function(functools.partial(_results, model, {}), autograph=False)
