@@ -199,7 +199,7 @@ def test_one_device_changes_nothing():
 def test_it_says_what_it_chose(capfd):
     distribute.strategy("auto", batch_size=128)
     line = "Strategy: one-device (one process, and not two GPUs), batches of 128\n"
-    assert capfd.readouterr().err == line
+    assert capfd.readouterr().out == line
 
 
 @pytest.mark.parametrize(
@@ -263,12 +263,13 @@ except ZooError as error:
 def test_the_scope_and_the_order_of_calls():
     done = run_python("-c", IN_TWO_DEVICES)
     assert done.returncode == 0, done.stderr
-    outside, alone, shared, late = done.stdout.splitlines()
+    said, again, outside, alone, shared, late = done.stdout.splitlines()
     assert alone == shared == "[4.0, 0.16] (7, 1)"  # by hand: (3 - 1)^2, (1.4 - 1)^2
     assert "was not made in the scope of this strategy" in outside
     assert "before TensorFlow computes anything" in late
     shares = "2 replicas, 16 or 17 of each batch of 33"
-    assert f"Strategy: mirrored (2 virtual devices), {shares}\n" in done.stderr
+    assert said == f"Strategy: mirrored (2 virtual devices), {shares}"
+    assert again == "Strategy: mirrored (as you chose)"
 
 
 # --- a recipe ------------------------------------------------------------------------

@@ -88,7 +88,7 @@ def strategy(
         result = tf.distribute.get_strategy()
     if replicas.is_chief(result):
         shares = "" if batch_size is None else f", {_shares(batch_size, result)}"
-        console.say(f"Strategy: {kind} ({why}){shares}")
+        print(f"Strategy: {kind} ({why}){shares}", flush=True)
     return result
 
 
