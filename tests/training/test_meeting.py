@@ -222,6 +222,8 @@ def test_a_chief_that_dies_is_waited_for(workers):
 @pytest.mark.parametrize("index", [0, 1])
 def test_ctrl_c_ends_the_waiting(index, workers):
     code = (
+        "import signal\n"  # which is ignored in what a shell runs in the background
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from zoo.training.cluster import Cluster, meet\n"
         "print(1, flush=True)\n"
         f"meet(Cluster({tuple(workers)}, {index}), {{}}, 60)"
