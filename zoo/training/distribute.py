@@ -3,14 +3,14 @@
 import functools
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import zoo
 from zoo import console, replicas
 from zoo.data.pipeline import ALONE, Share
 from zoo.errors import ZooError, positive_integer, unknown
 from zoo.training import cluster, resuming
-from zoo.training.options import RunOptions
+from zoo.training.options import RunOptions, StrategyName
 from zoo.training.replicated import prepare
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NAMES", "batches", "learning_rate", "of_recipe", "prepare", "strategy"]
 
-NAMES = ("auto", "one-device", "mirrored", "multi-worker")
+NAMES = get_args(StrategyName)
 
 
 def strategy(
@@ -73,12 +73,9 @@ def strategy(
             f"{kind} trains with one process, but there are {len(workers.workers)} "
             "workers: choose auto or multi-worker, or unset TF_CONFIG."
         )
-    if kind == "multi-worker":
-        replicas_in_sync = len(workers.workers) * devices
-    else:
-        replicas_in_sync = devices if kind == "mirrored" else 1
     if batch_size is not None:
-        Share(replicas_in_sync).check(batch_size)
+        of_each = 1 if kind == "one-device" else devices
+        Share(of_each * (len(workers.workers) if workers else 1)).check(batch_size)
     if kind == "multi-worker":
         cluster.meet(workers, card or {})
         result = _multi_worker(workers, devices, bool(gpus))

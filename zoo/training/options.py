@@ -18,6 +18,7 @@ from zoo.errors import ZooError, integer, positive_integer
 from zoo.training import checkpoint, resuming
 
 T = TypeVar("T")
+StrategyName = Literal["auto", "one-device", "mirrored", "multi-worker"]
 
 LAUNCHED = "ZOO_LAUNCHED_WORKERS"  # their number, in what `zoo launch` starts
 
@@ -48,7 +49,7 @@ class RunOptions:
     resume: str | None = None
     """Go on with an unfinished run: RUN (its directory), latest, or auto, which begins
     a new one if none of the same options is there."""
-    strategy: Literal["auto", "one-device", "mirrored", "multi-worker"] = "auto"
+    strategy: StrategyName = "auto"
     """What to train on: auto takes all workers that TF_CONFIG or Slurm names, else all
     GPUs, else one device. Batch size and learning rate are the whole training's."""
     virtual_devices: int | None = None
@@ -183,7 +184,7 @@ def _one_line(box: str) -> str:
 
 
 def _hint(arguments: type, argv: list[str], program: str) -> str:
-    fields = {f"--{f.name.replace('_', '-')}": f for f in dataclasses.fields(arguments)}
+    fields = {resuming.flag(f.name): f for f in dataclasses.fields(arguments)}
     for word in argv:
         flag, _, _ = word.replace("_", "-").partition("=")
         if flag in fields:

@@ -258,11 +258,13 @@ def _training_step(model, data):
     context = tf.distribute.get_replica_context()
     data, global_size = _unshared(data)
     _replica.size = _num_examples(data)
-    if global_size is None:
+    whole = global_size is not None  # a `Piece`, which has an example at least
+    if not whole:
         global_size = context.all_reduce(tf.distribute.ReduceOp.SUM, _replica.size)
     _replica.share = _replica.size / tf.cast(global_size, _replica.size.dtype)
     _replica.shared = False
-    outputs = _counted(model, model.train_step, data)
+    step = model.train_step
+    outputs = step(data) if whole else _counted(model, step, data)
     own_step = not type(model).train_step.__module__.startswith("keras.")
     if own_step and not _replica.shared:
         warnings.warn(

@@ -82,10 +82,8 @@ class Run:
             stamp = time.strftime("%Y%m%d-%H%M%S")
             self.path = _new_directory(parent, f"{stamp}-seed{config.seed}")
         self._lock = resuming.lock(self.path)
-        for left in self.path.glob(
-            ".*.*"
-        ):  # half written, by a process that was killed
-            left.unlink()
+        for half_written in self.path.glob(".*.*"):  # by a process that was killed
+            half_written.unlink()
         self.model = self.path / "model.keras"
         self._callbacks, self._monitor = [], None
         self._resume = Resume(
