@@ -1,5 +1,6 @@
 """What several test files share."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -13,6 +14,11 @@ from zoo import console
 console.import_keras()
 
 ROOT = Path(__file__).parents[1]
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Run all the tests in two processes, and those that are named in this one."""
+    return 2 if config.args_source is config.ArgsSource.TESTPATHS else 0
 
 
 @pytest.fixture(autouse=True)
@@ -36,16 +42,29 @@ def whole_fashion_mnist():
     return path.parents[1]
 
 
-@pytest.fixture
-def only_the_sample(monkeypatch, tmp_path):
-    """Cut every source off, so that the sample is what is left."""
+@contextlib.contextmanager
+def no_source(folder):
+    """Cut every source of data off, so that the sample is what is left."""
     from zoo.data import sources
 
-    monkeypatch.setattr(sources, "_SOURCES", ())
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setattr(
-        "tensorflow_datasets.core.constants.DATA_DIR", str(tmp_path / "data")
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("ZOO_MIRROR", raising=False)
+        patch.setattr(sources, "_SOURCES", ())
+        patch.setenv("TFDS_DATA_DIR", str(folder))
+        patch.setattr("tensorflow_datasets.core.constants.DATA_DIR", str(folder))
+        yield
+
+
+@pytest.fixture
+def only_the_sample(tmp_path):
+    with no_source(tmp_path / "data"):
+        yield
+
+
+@pytest.fixture
+def few_points(monkeypatch):
+    """Spread few images out for the report: t-SNE is much of a short run."""
+    monkeypatch.setattr("zoo.report.evaluation._MOST_POINTS", 40)
 
 
 @pytest.fixture

@@ -23,7 +23,16 @@ _HOMES = {
     "small_cnn": "zoo.models",
     "ZooError": "zoo.errors",
 }
-_MODULES = ("data", "layers", "models", "callbacks", "export", "training", "recipes")
+_MODULES = (
+    "data",
+    "layers",
+    "models",
+    "callbacks",
+    "export",
+    "training",
+    "tuning",
+    "recipes",
+)
 __all__ = ["__version__", *_HOMES, *_MODULES]
 
 

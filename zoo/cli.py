@@ -12,6 +12,7 @@ from zoo import console, data, recipes
 from zoo.data import official
 from zoo.errors import ZooError, unknown
 from zoo.training import lr_find, options
+from zoo.tuning import tune
 
 HELP = f"""\
 usage: zoo COMMAND [options]
@@ -22,6 +23,8 @@ A Keras model zoo that keeps its word (version {zoo.__version__}).
   zoo train RECIPE [options]  run a recipe, as python -m zoo.recipes.RECIPE does
   zoo launch --workers N RECIPE [options]
                               run it as N workers on this machine
+  zoo tune RECIPE [options]   search for better options of a recipe
+  zoo tune report DIR         the page of a search: its trials, what mattered
   zoo lr-find RECIPE          suggest a learning rate for it and its options
   zoo data list               the data sets, and which are here
   zoo data fetch NAME         get a data set now, whole
@@ -46,7 +49,7 @@ def _run(argv: list[str]):
     if argv[0] in ("-V", "--version"):
         print(f"zoo {zoo.__version__}")
         return None
-    if argv[0] in OF_A_RECIPE:
+    if argv[0] in OF_A_RECIPE and argv[:2] != ["tune", "report"]:
         return _of_a_recipe(*argv)
     if argv[0] == "launch":
         from zoo.training import launch
@@ -197,6 +200,22 @@ class Report:
 
 
 @dataclass(frozen=True)
+class TuneReport:
+    """Make the page of a search: its trials, what mattered, what failed."""
+
+    directory: Annotated[Positional[Path], arg(metavar="DIR")]
+    """The directory of the search, such as tuning/fashion_mnist_mlp."""
+    output: Path | None = None
+    """The file to write; None is report.html in the directory."""
+
+    def __call__(self):
+        """Write the page and print where it is."""
+        from zoo.tuning import report
+
+        print(f"Report: {report.write(self.directory, self.output)}")
+
+
+@dataclass(frozen=True)
 class Doctor:
     """Print versions, devices and data, and the command for what is missing."""
 
@@ -212,11 +231,13 @@ class Doctor:
 
 OF_A_RECIPE = {
     "train": lambda recipe, argv: recipe.main(argv),
+    "tune": tune.run,
     "lr-find": lr_find.sweep,
 }
 COMMANDS = {
     "list": List,
     "report": Report,
+    "tune report": TuneReport,
     "doctor": Doctor,
     "data list": DataList,
     "data fetch": DataFetch,

@@ -69,9 +69,14 @@ def _standard_error_held():
 
 
 @contextlib.contextmanager
-def absl_errors_only():
-    """Hold back the warnings that TensorFlow Datasets logs about its own code."""
-    logger = logging.getLogger("absl")
+def errors_only(name: str):
+    """Hold back what a library logs below errors.
+
+    Args:
+        name: of its logger: `absl` for TensorFlow Datasets' warnings about its own
+            code, `tensorflow` for those about graphs, which a search makes many of.
+    """
+    logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:

@@ -89,7 +89,11 @@ def test_loading_draws_from_no_global_generator(tmp_path, mirror):
     assert states[0] == states[1]
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>sign in</html>", gzip.compress(b"x")])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"<html>sign in</html>", gzip.compress(b"x")],
+    ids=["empty", "page", "short"],
+)
 def test_files_of_sets_that_are_not_pinned_are_checked_too(content, tmp_path, mirror):
     file = mirror / shapes.NAME / shapes.FILE
     file.write_bytes(content)

@@ -7,8 +7,10 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
+from zoo import recipes
 from zoo.recipes import fashion_mnist
 from zoo.training import cluster, options
+from zoo.tuning import place, tune
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 
@@ -41,7 +43,9 @@ def from_tf_config(config, monkeypatch):
 
 
 def test_every_manifest_is_checked():
-    assert {path.name for path in FOLDER.glob("*.yaml")} == {"job.yaml", "tfjob.yaml"}
+    assert {path.name for path in FOLDER.glob("*.yaml")} == {
+        *("job.yaml", "tfjob.yaml", "tune.yaml")
+    }
 
 
 @pytest.mark.parametrize("name", ["job.yaml", "tfjob.yaml"])
@@ -123,3 +127,64 @@ def test_the_image_is_the_one_of_the_dockerfile():
     dockerfile = (FOLDER / "Dockerfile").read_text(encoding="utf8")
     (image,) = re.findall(r"docker build -t (\S+)", dockerfile)
     assert container("job.yaml")["image"] == container("tfjob.yaml")["image"] == image
+    assert all(one["image"] == image for one in containers_of_the_search())
+
+
+def containers_of_the_search():
+    """Return the chief's and the workers'."""
+    _, *jobs = documents("tune.yaml")
+    return [job["spec"]["template"]["spec"]["containers"][0] for job in jobs]
+
+
+def test_the_searchs_processes_find_each_other(monkeypatch):
+    service, chief, workers = documents("tune.yaml")
+    assert service["spec"]["selector"] == {"job-name": chief["metadata"]["name"]}
+    (port,) = service["spec"]["ports"]
+    names = set()
+    for index in range(workers["spec"]["completions"]):
+        here = place_of(containers_of_the_search()[1], index, monkeypatch)
+        assert here.host == service["metadata"]["name"]  # what it is known by
+        assert here.port == port["port"] and not here.chief
+        names.add(here.id)
+    assert len(names) == workers["spec"]["parallelism"] > 1
+    here = place_of(containers_of_the_search()[0], 0, monkeypatch)
+    assert here.chief and here.host == "0.0.0.0" and here.port == port["port"]
+
+
+def place_of(container, index, monkeypatch):
+    for one in container["env"]:
+        if "value" in one:
+            value = one["value"].replace("$(INDEX)", str(index))
+            monkeypatch.setenv(one["name"], value)
+    names = [one["name"] for one in container["env"]]
+    assert "INDEX" not in names or names.index("INDEX") == 0  # or it is not replaced
+    return place.from_environment()
+
+
+def test_the_searchs_processes_are_alike():
+    _, chief, workers = documents("tune.yaml")
+    ours, theirs = containers_of_the_search()
+    for one in (ours, theirs):
+        python, m, package, *argv = one["command"]
+        assert (python, m, package) == ("python", "-m", "zoo")
+        assert argv[:2] == ["tune", "fashion_mnist"]
+        patience = {e["name"]: e.get("value") for e in one["env"]}
+        assert float(patience["ZOO_MEETING_SECONDS"]) > 60
+    for name in ("command", "volumeMounts", "workingDir", "resources"):
+        assert ours[name] == theirs[name]
+    for job, container in ((chief, ours), (workers, theirs)):
+        pod = job["spec"]["template"]["spec"]
+        (mount,), (volume,) = container["volumeMounts"], pod["volumes"]
+        assert container["workingDir"] == mount["mountPath"]  # tuning/ is in there
+        assert mount["name"] == volume["name"] and "persistentVolumeClaim" in volume
+        fails, _ = job["spec"]["podFailurePolicy"]["rules"]
+        assert fails["onExitCodes"]["containerName"] == container["name"]
+        assert fails["onExitCodes"]["values"] == [2]
+        assert pod["restartPolicy"] == "Never"
+    assert workers["spec"]["completionMode"] == "Indexed"
+
+
+def test_the_searchs_command_is_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, _, _, _, name, *argv = containers_of_the_search()[0]["command"]
+    tune._parse(recipes.module(name), argv)  # raises if there is no such option

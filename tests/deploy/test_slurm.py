@@ -12,8 +12,10 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.deploy import slurm
+from zoo.tuning.records import Search
 
 SCRIPT = ROOT / "deploy" / "slurm" / "fashion_mnist.sbatch"
+SEARCH = ROOT / "deploy" / "slurm" / "tune.sbatch"
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +89,23 @@ def test_the_script_trains_and_goes_on_after_a_preemption(call, tmp_path):
     assert metrics["status"] == "complete" and metrics["epochs"] == 40
     assert metrics["replicas"] == 2
     assert (tmp_path / metrics["saved_model"] / "saved_model.pb").exists()
+
+
+def test_a_search_goes_on_after_a_preemption(call, tmp_path):
+    words = "--model mlp --limit 600 --epochs 1 --trials 3 --tuner random"
+    words = f"{words} --final-seeds 1 --directory search".split()
+    submit = ("sbatch", "--parsable", "--ntasks=2", str(SEARCH))
+    job = call(*submit, *words, cwd=tmp_path).strip()
+    out = tmp_path / f"tune-{job}.out"
+    wait_for(lambda: "trial 1/3" in read(out), out)
+    call("scancel", "--signal=TERM", job)
+    wait_for(lambda: "Exit code 143: back into the queue." in read(out), out)
+    shown = wait_for(lambda: ended(call("scontrol", "show", "job", job)), out)
+    assert "JobState=COMPLETED" in shown and "Restarts=1" in shown, read(out)
+    assert "going on after" in read(out)
+    found = Search(tmp_path / "search")
+    assert [trial.status for trial in found.trials] == ["completed"] * 3
+    assert found.result
 
 
 def read(path):

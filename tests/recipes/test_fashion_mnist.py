@@ -36,7 +36,9 @@ def run(*words, tmp_path):
 
 
 @pytest.mark.parametrize("model", fashion_mnist.PRESETS)
-def test_a_short_run_leaves_everything(model, only_the_sample, tmp_path, capsys):
+def test_a_short_run_leaves_everything(
+    model, only_the_sample, few_points, tmp_path, capsys
+):
     metrics = run("--model", model, "--limit", 300, "--epochs", 1, tmp_path=tmp_path)
     shown = capsys.readouterr()
 
@@ -74,7 +76,7 @@ def test_a_short_run_leaves_everything(model, only_the_sample, tmp_path, capsys)
 
 
 def test_versions_grow_and_the_options_reach_the_training(
-    only_the_sample, tmp_path, capsys
+    only_the_sample, few_points, tmp_path, capsys
 ):
     words = ["--model", "tiny", "--limit", 300, "--epochs", 1, "--widths", 4, 6]
     run(*words, tmp_path=tmp_path)
@@ -89,7 +91,7 @@ def test_versions_grow_and_the_options_reach_the_training(
         assert option in metrics["command"]
 
 
-def test_augmentation_changes_the_training(only_the_sample, tmp_path):
+def test_augmentation_changes_the_training(only_the_sample, few_points, tmp_path):
     words = ["--model", "tiny", "--limit", 300, "--epochs", 1]
     losses = {
         option: run(*words, *option, tmp_path=tmp_path)["test_loss"]
@@ -166,13 +168,17 @@ def test_a_place_that_cannot_be_written_is_found_before_training(tmp_path):
         fashion_mnist.main(["--saved-models-dir", f"{tmp_path}/file/x"])
 
 
-def test_a_learning_rate_that_is_too_high_is_reported(only_the_sample, tmp_path):
+def test_a_learning_rate_that_is_too_high_is_reported(
+    only_the_sample, few_points, tmp_path
+):
     words = ["--model", "mlp", "--limit", 300, "--learning-rate", 1e30]
     with pytest.raises(ZooError, match="lower --learning-rate"):
         run(*words, tmp_path=tmp_path)
 
 
-def test_a_failing_export_loses_nothing(only_the_sample, tmp_path, monkeypatch):
+def test_a_failing_export_loses_nothing(
+    only_the_sample, few_points, tmp_path, monkeypatch
+):
     def broken(*args):
         raise ZooError("the exported model's answers differ")
 

@@ -57,7 +57,7 @@ def test_text_and_axes_take_the_page_s_colour(name, drawn):
     assert root.get("width") is None and root.get("viewBox")
     texts = [e for e in root.iter() if e.tag.endswith("}text")]
     assert texts or name == "empty"
-    assert "currentColor" in svg and figures._INK not in svg
+    assert "currentColor" in svg and figures.INK not in svg
     assert not re.search(r"#000000|#ffffff|: (black|white)", svg)
     ids = [e.get("id") for e in root.iter() if e.get("id")]
     assert all(i.startswith("a-") for i in ids) and len(ids) == len(set(ids))

@@ -158,6 +158,12 @@ def test_slurm_ports_of_neighbouring_steps_and_jobs_differ(monkeypatch):
     assert len(ports) == 27 and min(ports) >= 10000 and max(ports) < 32768
 
 
+def test_the_processes_of_a_search_train_by_themselves(monkeypatch):
+    slurm(monkeypatch, "n9", 0)
+    monkeypatch.setenv("KERASTUNER_TUNER_ID", "tuner0")
+    assert from_environment() is None
+
+
 def test_a_slurm_batch_script_is_one_process(monkeypatch):
     slurm(monkeypatch, "n9", 0, SLURM_NTASKS=5)
     monkeypatch.delenv("SLURM_STEP_NUM_TASKS")

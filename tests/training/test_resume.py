@@ -5,6 +5,7 @@ import json
 import os
 import random
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, run_python
+from tests.conftest import ROOT, no_source, run_python
 from zoo import ZooError
 from zoo.callbacks import KeepBest
 from zoo.recipes import fashion_mnist
@@ -25,6 +26,7 @@ from zoo.training.checkpoint import Checkpoints
 # An epoch is two executions of 17 steps.
 OPTIONS = "--model tiny --widths 4 6 --limit 600 --batch-size 16 --epochs 4".split()
 OPTIONS += ["--checkpoint-every", "2"]
+pytestmark = pytest.mark.usefixtures("few_points")
 RANDOM = "--dropout 0.2 --flip --shift 1 --erase 5".split()
 
 
@@ -128,13 +130,21 @@ def train(tmp_path, *words):
     return fashion_mnist.main([*map(str, [*words, *places])])
 
 
-@pytest.fixture
-def broken_off(only_the_sample, tmp_path, monkeypatch):
-    """Return the directory of a run that failed in its second epoch."""
-    with monkeypatch.context() as patch:
+@pytest.fixture(scope="module")
+def failed(tmp_path_factory):
+    """Return the folder of a run that failed in its second epoch."""
+    folder = tmp_path_factory.mktemp("failed")
+    with no_source(folder / "data"), pytest.MonkeyPatch.context() as patch:
         patch.setattr(KeepBest, "on_epoch_end", fails_in_epoch(2))
         with pytest.raises(RuntimeError, match="broken"):
-            train(tmp_path, *OPTIONS)
+            train(folder, *OPTIONS)
+    return folder
+
+
+@pytest.fixture
+def broken_off(failed, only_the_sample, tmp_path):
+    """Return the directory of that run, in a place of its own."""
+    shutil.copytree(failed / "runs", tmp_path / "runs")
     return the_run(tmp_path)
 
 
@@ -279,7 +289,6 @@ def test_a_run_in_use_is_left_alone(broken_off, tmp_path):
             "time.sleep(100)", broken_off,
         ], stdout=subprocess.PIPE, cwd=ROOT,
     )  # fmt: skip
-    resuming.lock(broken_off).release(force=True)  # of the run that failed in here
     holder.stdout.readline()
     try:
         with pytest.raises(ZooError, match="is in use by another process"):

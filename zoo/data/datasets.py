@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from zoo.console import absl_errors_only, import_keras, one_line, say
+from zoo.console import errors_only, import_keras, one_line, say
 from zoo.data import official, prepared, sample, sources
 from zoo.errors import ZooError, integer, number
 from zoo.files import writable
@@ -169,7 +169,7 @@ def fetch(
     """
     import_keras()  # TensorFlow, quietly
     try:
-        with absl_errors_only():
+        with errors_only("absl"):
             return _whole(name, _data_dir(data_dir), mirror, force)[1]
     except official.Unavailable as why:
         raise ZooError(f"{why}. {_ways(name)}") from None
@@ -191,7 +191,7 @@ def _data_dir(data_dir) -> Path:
 
 
 def _mirror_dir(mirror) -> Path | None:
-    mirror = mirror or os.environ.get("ZOO_MIRROR")
+    mirror = mirror or os.environ.get("ZOO_MIRROR") or None
     if mirror is None or Path(mirror).expanduser().is_dir():
         return mirror and Path(mirror).expanduser().absolute()
     raise ZooError(
@@ -202,7 +202,7 @@ def _mirror_dir(mirror) -> Path | None:
 # --- reading -------------------------------------------------------------------------
 
 
-@absl_errors_only()
+@errors_only("absl")
 def _load_whole(asked, data_dir, mirror) -> tuple[str, _Whole, str]:
     import_keras()  # TensorFlow, quietly
     data_dir = _data_dir(data_dir)

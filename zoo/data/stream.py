@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.console import absl_errors_only, import_keras
+from zoo.console import errors_only, import_keras
 from zoo.data import datasets, pipeline, prepared, records, sources
 from zoo.data.datasets import Examples, Splits
 from zoo.data.pipeline import ALONE, NO_AUGMENTATION, Augmentation, Piece, Share
@@ -83,7 +83,7 @@ def load(
     """
     number("validation", validation, above=0, below=1)
     import_keras()  # TensorFlow, quietly
-    with absl_errors_only():
+    with errors_only("absl"):
         folder = datasets.folder(name, data_dir=data_dir)
         if folder is None:
             raise ZooError(
@@ -136,7 +136,7 @@ def training(
     start, stop = (int(of_workers[: share.worker + i].sum()) for i in (0, 1))
     sizes = of_workers[share.worker]
     epoch, step = divmod(first_step, len(sizes))
-    with absl_errors_only():
+    with errors_only("absl"):
         builder = tfds.builder_from_directory(splits.folder)
         examples = records.shuffled(builder, "train", start, stop, seed=seed)
         decode = _decoder(builder)

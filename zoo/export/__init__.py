@@ -1,5 +1,5 @@
 """From a trained model to a SavedModel that was reloaded and compared."""
 
-from zoo.export.saved_model import saved_model
+from zoo.export.saved_model import copy, saved_model
 
-__all__ = ["saved_model"]
+__all__ = ["copy", "saved_model"]

@@ -53,6 +53,24 @@ def saved_model(model, directory: str | Path, examples: np.ndarray) -> Path:
         shutil.rmtree(staging, ignore_errors=True)
 
 
+def copy(version: Path, directory: str | Path) -> Path:
+    """Copy a version of a SavedModel, to be the next one of another directory.
+
+    Args:
+        version: the folder that `saved_model` returned.
+        directory: `SAVED_MODELS/NAME`.
+
+    Returns:
+        The folder of the copy.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".copying-", dir=directory) as staging:
+        beside = Path(staging) / "model"
+        shutil.copytree(version, beside)
+        return _publish(beside, directory)
+
+
 def _publish(folder: Path, directory: Path) -> Path:
     while True:
         version = max(versions(directory), default=0) + 1

@@ -13,9 +13,11 @@ Accuracy: mean ± standard deviation over seeds 0 to 2. Training: median seconds
 CPU cores (AMD EPYC). `python benchmarks/claims.py` measures both again.
 """
 
+import dataclasses
 import functools
+import itertools
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from zoo import console, data, export, replicas, report
 from zoo.data import pipeline, stream
@@ -26,9 +28,13 @@ from zoo.training import distribute, options
 from zoo.training.options import RunOptions
 from zoo.training.run import Run
 
+if TYPE_CHECKING:
+    import keras_tuner
+
 NAME = "fashion_mnist"
 PIXELS = {"mean": 72.94, "std": 90.02}  # over all training pixels, 0 to 255
 PROBE = 128  # images that the gradient monitor looks at the units with
+Activation = Literal["relu", "gelu", "silu", "elu", "tanh"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,8 @@ class Config(RunOptions):
     """How often to go through the training images."""
     learning_rate: float
     """Its peak: it rises for a tenth of the training, then falls to zero."""
+    activation: Activation = "relu"
+    """What follows each block or hidden layer."""
     batch_size: int = 128
     """The largest number of images in a step."""
     weight_decay: float = 0.1
@@ -82,11 +90,16 @@ def build(config: Config, num_train: int = 54_000):
 
     if config.model in ("cnn", "tiny"):
         model = zoo.small_cnn(
-            filters=config.widths, dropout=config.dropout, name=config.model, **PIXELS
+            filters=config.widths,
+            activation=config.activation,
+            dropout=config.dropout,
+            name=config.model,
+            **PIXELS,
         )
     else:
         model = zoo.mlp(
             hidden_units=config.widths,
+            activation=config.activation,
             dropout=config.dropout,
             layer=zoo.MyDenseLayer if config.model == "my-dense" else None,
             name=config.model.replace("-", "_"),
@@ -111,6 +124,81 @@ def build(config: Config, num_train: int = 54_000):
         steps_per_execution=schedule.steps_per_execution,
     )
     return model
+
+
+def space(hp: "keras_tuner.HyperParameters", config: Config = PRESETS["cnn"]) -> Config:
+    """Return the options of one trial; `zoo tune` searches among them.
+
+    The default is the model's preset. Of cnn and tiny no configuration has more
+    parameters than that: what is searched is how to spend them.
+
+    Args:
+        hp: where the values come from; it learns the space.
+        config: the model, and the options that are not searched.
+    """
+    preset, convolutional = PRESETS[config.model], config.model in ("cnn", "tiny")
+    width, rate, epochs = preset.widths[0], preset.learning_rate, preset.epochs
+    rate = hp.Float("learning_rate", rate / 5, rate * 5, sampling="log", default=rate)
+    width = hp.Int("width", width // 4, width * 2, sampling="log", default=width)
+    # Of 28x28 pixels four blocks leave 2x2.
+    depth = hp.Int(
+        "depth", *((2, 4) if convolutional else (1, 3)), default=len(preset.widths)
+    )
+    hp.Choice(
+        "regularization",
+        ["none", "weight_decay", "dropout", "both"],
+        default="weight_decay",
+    )
+    with hp.conditional_scope("regularization", ["weight_decay", "both"]):
+        weight_decay = hp.Float("weight_decay", 0.01, 1, sampling="log", default=0.1)
+    with hp.conditional_scope("regularization", ["dropout", "both"]):
+        dropout = hp.Float("dropout", 0.05, 0.5, default=0.2)
+    searched = {
+        "widths": (_filters if convolutional else _units)(preset.widths, width, depth),
+        "learning_rate": _short(rate),
+        "weight_decay": _short(weight_decay or 0),
+        "dropout": _short(dropout or 0),
+        "activation": hp.Choice("activation", get_args(Activation), default="relu"),
+        "batch_size": hp.Choice("batch_size", [64, 128, 256, 512], default=128),
+        "epochs": hp.Int("epochs", epochs // 2, epochs * 2, default=epochs),
+    }
+    if convolutional:
+        searched["flip"] = hp.Boolean("flip")
+        searched["shift"] = hp.Int("shift", 0, 2)
+        searched["erase"] = hp.Int("erase", 0, 8, step=4)
+    return dataclasses.replace(config, **searched)
+
+
+def _filters(preset, width, depth):
+    """Return `width` filters, then as many as the preset's parameters allow.
+
+    The last block relates to those between as in the preset.
+    """
+    *_, middle, last = preset
+    filters = (width,)
+    for count in itertools.count(1):
+        more = (width, *[count] * (depth - 2), max(1, count * last // middle))
+        if num_parameters(more) > num_parameters(preset):
+            return filters
+        filters = more
+
+
+def num_parameters(filters: tuple[int, ...]) -> int:
+    """Return the parameters of a `cnn` or `tiny`, without building it."""
+    side = -(-28 // 2 ** len(filters))
+    kernels = sum(9 * n * m for n, m in itertools.pairwise((1, *filters)))
+    normalization = 4 * sum(filters)
+    return kernels + normalization + (side**2 * filters[-1] + 1) * 10
+
+
+def _units(preset, width, depth):
+    """Return `width` units, then half as many in each further layer."""
+    return tuple(width // 2**index for index in range(depth))
+
+
+def _short(value):
+    """Round to three digits, so that a command line stays readable."""
+    return float(f"{value:.3g}")
 
 
 def load(config: Config) -> data.Splits:

@@ -20,7 +20,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from zoo.callbacks import heat_map
 from zoo.report.measures import Calibration
 
-_INK = "#010203"  # stands for currentColor until the SVG is text
+# Stand for the page's colours until the SVG is text.
+INK, PAPER = "#010203", "#010204"
 _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "zoo",
@@ -34,7 +35,7 @@ _STYLE = {
     **dict.fromkeys(
         ["text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color"]
         + ["ytick.color", "grid.color"],
-        _INK,
+        INK,
     ),
     "grid.alpha": 0.15,
 }
@@ -43,7 +44,7 @@ COLOURS = ["#0072B2", "#D55E00", "#009E73", "#B57BA0", "#A87B00", "#808080", "#3
 COLOURS += ["#C43C5E", "#6F8F1D", "#7B61C9"]
 _DASHES = ["-", "--", "-.", ":"]
 _MARKERS = "os^DvPX*<>h"  # one more than colours: 110 pairs before one comes again
-_PANEL = (4.6, 3.1)  # inches; the width of a phone, so that text keeps its size there
+PANEL = (4.6, 3.1)  # inches; the width of a phone, so that text keeps its size there
 _MOST_WRITTEN, _MOST_NAMED = 12, 40  # classes of a confusion matrix
 
 
@@ -93,7 +94,7 @@ def lines(
             )
         if best_epoch:
             axes.axvline(
-                best_epoch, color=_INK, alpha=0.5, linewidth=1, linestyle=":",
+                best_epoch, color=INK, alpha=0.5, linewidth=1, linestyle=":",
                 label=f"kept: epoch {best_epoch}",
             )  # fmt: skip
         axes.set_title(title, loc="left", weight="bold")
@@ -105,7 +106,7 @@ def lines(
         if len(series) > 1:
             axes.legend(fontsize=9)
 
-    return _draw(name, label, _PANEL, paint)
+    return draw(name, label, PANEL, paint)
 
 
 def confusion(name: str, label: str, matrix: np.ndarray, names: list[str]) -> Drawing:
@@ -146,7 +147,7 @@ def confusion(name: str, label: str, matrix: np.ndarray, names: list[str]) -> Dr
                 if count:
                     _write_cell(axes, read, true, count, share[true, read])
 
-    return _draw(name, label, (7.2, 6.6), paint)
+    return draw(name, label, (7.2, 6.6), paint)
 
 
 def reliability(name: str, label: str, calibration: Calibration) -> Drawing:
@@ -156,7 +157,7 @@ def reliability(name: str, label: str, calibration: Calibration) -> Drawing:
 
     def paint(figure):
         above, below = figure.subplots(2, sharex=True, height_ratios=[3, 1])
-        above.plot([0, 1], [0, 1], color=_INK, linewidth=1, linestyle="--", alpha=0.6)
+        above.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle="--", alpha=0.6)
         above.bar(centres, calibration.accuracy, 0.9 / bins, color=COLOURS[0])
         above.plot(calibration.confidence, calibration.accuracy, "o", color=COLOURS[1])
         above.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.03))
@@ -165,7 +166,7 @@ def reliability(name: str, label: str, calibration: Calibration) -> Drawing:
         for axis in (above.xaxis, above.yaxis):
             axis.set_major_formatter(PercentFormatter(1))
 
-    return _draw(name, label, (4.6, 4.2), paint)
+    return draw(name, label, (4.6, 4.2), paint)
 
 
 def scatter(
@@ -200,12 +201,12 @@ def scatter(
                 handletextpad=0.2,
             )  # fmt: skip
 
-    return _draw(name, label, (4.6, height), paint)
+    return draw(name, label, (4.6, height), paint)
 
 
 def gradients(name: str, label: str, epochs: list[dict]) -> Drawing:
     """Draw the epochs of a `GradientMonitor`, layers by epochs."""
-    return _draw(
+    return draw(
         name, label, heat_map.size(epochs), lambda figure: heat_map.draw(figure, epochs)
     )
 
@@ -216,9 +217,17 @@ def _write_cell(axes, x, y, count, share):
     axes.text(x, y + 0.06, percent, ha="center", va="top", fontsize=7.5)
 
 
-def _draw(
+def draw(
     name: str, label: str, size: tuple[float, float], paint: Callable[[Figure], None]
 ) -> Drawing:
+    """Draw a figure in the style of the page.
+
+    Args:
+        name: makes the ids of this figure unique in the page.
+        label: what it shows.
+        size: width and height in inches.
+        paint: draws on the empty figure that it is given.
+    """
     buffer = io.StringIO()
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=size, layout="constrained")
@@ -226,7 +235,8 @@ def _draw(
         nothing = dict.fromkeys(["Creator", "Date", "Format", "Type"])
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    svg = svg.replace(PAPER, "var(--paper)")
     # Its style sheet is for all of the page: ours has its one rule.
     svg = re.sub(r"<defs>\s*<style.*?</defs>", "", svg, count=1, flags=re.DOTALL)
     # Ids are the page's: every figure has its own. Its size is the page's too.

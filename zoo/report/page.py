@@ -29,7 +29,7 @@ def write(run_dir: str | Path, output: str | Path | None = None) -> Path:
 
     record = read(run_dir)
     output = Path(output or record.path / "report.html")
-    return _render("report.html.j2", output, sections.everything(record))
+    return render("report.html.j2", output, sections.everything(record))
 
 
 def compare(run_dirs: list[str | Path], output: str | Path) -> Path:
@@ -49,23 +49,41 @@ def compare(run_dirs: list[str | Path], output: str | Path) -> Path:
     from zoo.report import comparison
 
     records = [read(run_dir) for run_dir in run_dirs]
-    return _render("comparison.html.j2", Path(output), comparison.everything(records))
+    return render("comparison.html.j2", Path(output), comparison.everything(records))
 
 
-def _render(template: str, output: Path, variables: dict) -> Path:
+def render(
+    template: str, output: Path, variables: dict, package: str = "zoo.report"
+) -> Path:
+    """Write a page from a template.
+
+    Args:
+        template: name of the file.
+        output: the file to write.
+        variables: of the template.
+        package: the template is in it; those that it includes may be in this one.
+
+    Returns:
+        `output`.
+
+    Raises:
+        ZooError: (a `ValueError`) the file cannot be written.
+    """
     import jinja2
 
     if output.is_dir():
         raise ZooError(f"--output must be a file. Received: {output}, a directory")
     writable(output.parent, "--output")
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("zoo.report", "."),
+        loader=jinja2.ChoiceLoader(
+            [jinja2.PackageLoader(name, ".") for name in (package, "zoo.report")]
+        ),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"percent": _percent, "short": _short}
+    environment.filters |= {"percent": _percent, "short": short}
     html = environment.get_template(template).render(variables)
     with replacing(output) as path:
         path.write_text(html, encoding="utf8")
@@ -76,7 +94,7 @@ def _percent(value) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{value:.1%}"
 
 
-def _short(value) -> str:
+def short(value) -> str:
     """Write a value as a table shows it."""
     if value is None:
         return "–"

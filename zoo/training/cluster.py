@@ -16,6 +16,7 @@ EXAMPLE = (
     '"task": {"type": "worker", "index": 0}}'
 )
 JOBS = ("chief", "master", "worker")  # in TensorFlow's order; master is its old name
+SEARCH = "KERASTUNER_TUNER_ID"  # of a process that searches: it trains by itself
 FIRST_PORT, SLOTS, TASKS = 10000, 340, 64  # below the ports that systems hand out
 
 
@@ -46,7 +47,8 @@ def from_environment() -> Cluster | None:
 
     It is taken from the environment variable `TF_CONFIG`, as Kubeflow, Vertex AI, Ray
     and `zoo launch` set it, else from a step of several tasks that Slurm's `srun`
-    started. A batch script that calls no `srun` is one process.
+    started. A batch script that calls no `srun` is one process, and so is each of the
+    processes of a search, which have Keras Tuner's `KERASTUNER_TUNER_ID`.
 
     Raises:
         ZooError: `TF_CONFIG` or Slurm's variables are not as they should be.
@@ -55,7 +57,7 @@ def from_environment() -> Cluster | None:
     if given and given != "{}":
         return _from_tf_config(given)
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "")
-    if tasks.isdigit() and int(tasks) > 1:
+    if tasks.isdigit() and int(tasks) > 1 and SEARCH not in os.environ:
         return _from_slurm()
     return None
 

@@ -112,21 +112,25 @@ def _resuming(command: list[str]) -> list[str]:
 
 def _environments(workers: int) -> list[dict[str, str]]:
     """Return what each worker's environment has besides this process's own."""
-    share = str(max(1, num_cores() // workers))
-    common = {
+    common = share(workers) | {options.LAUNCHED: str(workers)}
+    return [common | {"TF_CONFIG": config} for config in tf_configs(workers)]
+
+
+def share(processes: int) -> dict[str, str]:
+    """Return the environment of each of so many processes that share the cores."""
+    cores = str(max(1, num_cores() // processes))
+    return {
         # For NumPy's and for TensorFlow's arithmetic, unless the user chose.
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", share),
-        "TF_NUM_INTRAOP_THREADS": os.environ.get("TF_NUM_INTRAOP_THREADS", share),
-        options.LAUNCHED: str(workers),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", cores),
+        "TF_NUM_INTRAOP_THREADS": os.environ.get("TF_NUM_INTRAOP_THREADS", cores),
         "PYTHONUNBUFFERED": "1",  # so that output and errors come in order
         "PYTHONIOENCODING": "utf-8",
     }
-    return [common | {"TF_CONFIG": config} for config in tf_configs(workers)]
 
 
 def tf_configs(workers: int) -> list[str]:
     """Return a `TF_CONFIG` for each of so many workers of this machine."""
-    addresses = [f"localhost:{port}" for port in _free_ports(workers)]
+    addresses = [f"localhost:{port}" for port in free_ports(workers)]
     return [
         json.dumps(
             {
@@ -138,7 +142,8 @@ def tf_configs(workers: int) -> list[str]:
     ]
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return so many ports of this machine that nobody has now."""
     ports = []
     with contextlib.ExitStack() as taken:
         for port in random.sample(PORTS, len(PORTS)):

@@ -49,7 +49,7 @@ def meet(
             its port. To start all again may help.
         ZooError: on every worker: one runs with something else than the chief.
     """
-    seconds = _seconds() if seconds is None else seconds
+    seconds = patience() if seconds is None else seconds
     card = {"workers": " ".join(cluster.workers)} | card
     hello = {"worker": cluster.index, "card": _words(card)}
     try:
@@ -78,7 +78,8 @@ def host_and_port(address: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def _seconds() -> float:
+def patience() -> float:
+    """Return how many seconds to wait for others: ZOO_MEETING_SECONDS, or 60."""
     given = os.environ.get("ZOO_MEETING_SECONDS", SECONDS)
     with contextlib.suppress(ValueError):
         given = float(given)

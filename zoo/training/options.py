@@ -110,11 +110,11 @@ def parse_recipe(
         ZooError: as in `parse`; or there is no such run, or an option is not the run's.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
-    _own_first(type(next(iter(presets.values()))))
-    default = presets.get(_value_of("--model", argv), next(iter(presets.values())))
-    before, asked = None, _value_of("--resume", argv)
+    own_first(type(next(iter(presets.values()))), RunOptions)
+    default = presets.get(value_of("--model", argv), next(iter(presets.values())))
+    before, asked = None, value_of("--resume", argv)
     if asked not in (None, resuming.AUTO):
-        runs_dir = _value_of("--runs-dir", argv) or default.runs_dir
+        runs_dir = value_of("--runs-dir", argv) or default.runs_dir
         path = resuming.find(asked, recipe, runs_dir)
         before = resuming.options_of(path, type(default))
     name = program(recipe)
@@ -127,11 +127,11 @@ def parse_recipe(
     return dataclasses.replace(config, resume=str(path))
 
 
-def _own_first(kind) -> None:
-    """Put a recipe's own options before those that it inherits, for `--help`."""
+def own_first(kind: type, common: type) -> None:
+    """Put a dataclass's own options before those of its base `common`, for `--help`."""
     fields = kind.__dataclass_fields__
-    common = {field.name for field in dataclasses.fields(RunOptions)}
-    own = {name: field for name, field in fields.items() if name not in common}
+    inherited = {field.name for field in dataclasses.fields(common)}
+    own = {name: field for name, field in fields.items() if name not in inherited}
     kind.__dataclass_fields__ = own | fields
 
 
@@ -144,7 +144,12 @@ def program(recipe: str) -> str:
 
 def command(recipe: str, presets: dict[str, T], config: T) -> str:
     """Return the shortest command that runs a recipe with these options again."""
-    words = ["--model", config.model]
+    return f"{program(recipe)} {shlex.join(words(presets, config))}"
+
+
+def words(presets: dict[str, T], config: T) -> list[str]:
+    """Return the fewest arguments that give a recipe these options."""
+    result = ["--model", config.model]
     default = presets[config.model]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -152,14 +157,15 @@ def command(recipe: str, presets: dict[str, T], config: T) -> str:
             continue
         flag = field.name.replace("_", "-")
         if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
+            result.append(f"--{flag}" if value else f"--no-{flag}")
         else:
             values = value if isinstance(value, tuple) else (value,)
-            words += [f"--{flag}", *map(str, values)]
-    return f"{program(recipe)} {shlex.join(words)}"
+            result += [f"--{flag}", *map(str, values)]
+    return result
 
 
-def _value_of(option: str, argv: list[str]) -> str | None:
+def value_of(option: str, argv: list[str]) -> str | None:
+    """Return the last value that an option is given; `None` if it is not."""
     value = None  # the last one counts, as for tyro
     for word, after in itertools.pairwise([*argv, None]):
         if word == option:
@@ -190,9 +196,9 @@ def _hint(arguments: type, argv: list[str], program: str) -> str:
         if flag in fields:
             choices = map(str, typing.get_args(fields[flag].type))
             close = difflib.get_close_matches(
-                _value_of(flag, argv) or "", choices, 1, 0.4
+                value_of(flag, argv) or "", choices, 1, 0.4
             )
-            if close and close[0] != _value_of(flag, argv):
+            if close and close[0] != value_of(flag, argv):
                 return f" Did you mean {close[0]!r}?"
         elif flag.startswith("--"):
             close = difflib.get_close_matches(flag, fields, 1)

@@ -76,6 +76,17 @@ def find_alike(recipe: str, runs_dir: str | Path, config) -> Path | None:
     return None
 
 
+def find_complete(recipe: str, runs_dir: str | Path, config) -> Path | None:
+    """Return a complete run of these options; `None` if there is none."""
+    for found in (Path(runs_dir) / recipe).glob("*/config.json"):
+        path = found.parent
+        if _status(path) == "complete":
+            before = options_of(path, type(config))
+            if effective(before) == effective(config):
+                return path
+    return None
+
+
 def lock(path: Path) -> FileLock:
     """Keep every other process out of a run, until this one ends or releases it.
 

@@ -1,10 +1,27 @@
 """Ctrl-C and SIGTERM as a wish, which a loop grants when it can do so in order."""
 
+import contextlib
 import os
 import signal
 import sys
 import threading
 from types import FrameType
+
+
+@contextlib.contextmanager
+def sigterm_raises():
+    """Have SIGTERM raise `SystemExit`, code 143, so that what is open is closed.
+
+    Only in the main thread; in another it changes nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 class Wishes:

@@ -61,7 +61,7 @@ class Group:
             stdout=its_end,  # asyncio's own would wait for what it has started, too
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,  # the terminal's Ctrl-C comes from us, once
-            preexec_fn=_ends_with(os.getpid()) if sys.platform == "linux" else None,
+            preexec_fn=ends_with(os.getpid(), signal.SIGKILL),
         )
         os.close(its_end)
         self._processes.append(process)
@@ -161,13 +161,23 @@ def _as_on_a_terminal(line: bytes) -> bytes:
     return line.rstrip(b"\r").rpartition(b"\r")[2]
 
 
-def _ends_with(parent: int):
-    """Return what has a Linux process killed when its parent ends, however it does."""
+def ends_with(parent: int, number: signal.Signals):
+    """Return what has a process get a signal when its parent ends, however it does.
+
+    Args:
+        parent: the process whose main thread starts it.
+        number: the signal.
+
+    Returns:
+        The `preexec_fn` of `subprocess.Popen`; `None` where there is no Linux.
+    """
+    if sys.platform != "linux":
+        return None
     prctl, set_parent_death_signal = ctypes.CDLL(None).prctl, 1
 
     def before_the_command():
-        prctl(set_parent_death_signal, signal.SIGKILL)
+        prctl(set_parent_death_signal, number)
         if os.getppid() != parent:  # it ended before that
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
 
     return before_the_command
