@@ -64,6 +64,15 @@ def test_the_example_of_training(monkeypatch, tmp_path):
     again.clear()
 
 
+def test_the_example_of_tuning(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", read("docs/tuning.md"), re.DOTALL)
+    namespace = {}
+    exec(example, namespace)
+    assert len(namespace["found"].trials) == 4
+    assert (tmp_path / "tuning/sums/search.json").is_file()
+
+
 def test_every_link_leads_somewhere():
     pages = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
     pages += [*(ROOT / "docs").glob("*.md"), ROOT / "zoo" / "recipes" / "README.md"]

@@ -210,6 +210,7 @@ class TuneReport:
 
     def __call__(self):
         """Write the page and print where it is."""
+        console.import_keras()  # quietly: Keras Tuner does it, too
         from zoo.tuning import report
 
         print(f"Report: {report.write(self.directory, self.output)}")

@@ -44,7 +44,7 @@ def test_the_same_seed_tries_the_same_and_finds_the_same(tmp_path, capsys):
     assert first.best.score == min(t.score for t in first.trials)
     assert first.trials[0].values == {"units": 1, "rate": 0.01}
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("Search: coarse-to-fine, 3 trials, recorded in ")
+    assert lines[0].startswith("Search: random, 3 trials, recorded in ")
     assert lines[1].startswith("trial 1/3   val_loss ")
     assert f"best {first.best.score:.4f} (trial {first.best.number})" in lines[3]
 
@@ -110,9 +110,9 @@ def test_of_a_trial_only_the_retrains_that_are_missing_are_trained(
 
 
 def test_the_finished_search_can_be_had_again_and_extended(tmp_path):
-    first = find(tmp_path, tuner="random")
-    assert facts(find(tmp_path, tuner="random")) == facts(first)
-    longer = find(tmp_path, tuner="random", trials=3)
+    first = find(tmp_path)
+    assert facts(find(tmp_path)) == facts(first)
+    longer = find(tmp_path, trials=3)
     assert facts(longer)[:2] == facts(first) and len(longer.trials) == 3
 
 
@@ -122,8 +122,7 @@ def test_the_finished_search_can_be_had_again_and_extended(tmp_path):
         ({"seed": 1}, "seed was 0, is 1"),
         ({"objective": keras_tuner.Objective("val_loss", "max")}, "direction was min"),
         ({"retrains": 2}, "retrains was 1, is 2"),
-        ({"tuner": "random"}, "tuner was coarse-to-fine, is random"),
-        ({"trials": 3}, "trials was 2, is 3"),
+        ({"tuner": "grid"}, "tuner was random, is grid"),
         ({"epochs": 3}, "epochs was 2, is 3"),
         ({"data": (DATA[0] + 1, DATA[1])}, "data was .*, is "),
         ({"build": lambda hp: build(hp)}, "name was build, is <lambda>"),
@@ -136,6 +135,12 @@ def test_another_search_is_refused_and_told_apart(tmp_path, change, message):
     with pytest.raises(ZooError, match=f"holds another search: {message}.*--fork"):
         find(tmp_path, **change)
     assert sorted((tmp_path / "search").rglob("*")) == before
+
+
+def test_the_rounds_of_coarse_to_fine_hang_on_the_number_of_trials(tmp_path):
+    find(tmp_path, tuner="coarse-to-fine")
+    with pytest.raises(ZooError, match="trials was 2, is 3"):
+        find(tmp_path, tuner="coarse-to-fine", trials=3)
 
 
 def test_another_range_is_named(tmp_path):
@@ -215,7 +220,7 @@ def test_an_exhausted_space_says_so(tmp_path, capsys):
         hp.Boolean("bias")
         return build(keras_tuner.HyperParameters())
 
-    found = find(tmp_path, build=small, trials=9, tuner="random")
+    found = find(tmp_path, build=small, trials=9)
     assert len(found.trials) == 2
     assert "The space is exhausted: all 2 configurations" in capsys.readouterr().out
 

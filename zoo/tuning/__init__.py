@@ -1,13 +1,16 @@
 """Hyper-parameter search that can be trusted; its names are loaded when first used."""
 
 import importlib
+from typing import Literal
+
+TunerName = Literal["random", "hyperband", "bayesian", "grid", "coarse-to-fine"]
 
 _HOMES = {
     "search": "zoo.tuning.model",
     "Search": "zoo.tuning.records",
     "CoarseToFine": "zoo.tuning.coarse_to_fine",
 }
-__all__ = list(_HOMES)
+__all__ = ["TunerName", *_HOMES]
 
 
 def __getattr__(name):

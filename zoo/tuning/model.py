@@ -23,7 +23,7 @@ def search(
     train,
     validation,
     *,
-    tuner: str = "coarse-to-fine",
+    tuner: str = "random",
     objective: str | keras_tuner.Objective = "val_accuracy",
     trials: int = 30,
     retrains: int = 1,
@@ -80,7 +80,7 @@ def search(
         >>> x, y = np.ones((8, 3)), np.ones((8, 1))
         >>> found = search(build, (x, y), (x, y), objective="val_loss", trials=2,
         ...     epochs=1, directory=tempfile.mkdtemp())  # doctest: +ELLIPSIS
-        Search: coarse-to-fine, 2 trials, recorded in ...
+        Search: random, 2 trials, recorded in ...
         >>> sorted(found.best.values)
         ['units']
     """

@@ -1,10 +1,11 @@
 """Keras Tuner's oracles, which choose what to try, made to go on exactly."""
 
-import itertools
+import functools
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import keras_tuner
 import numpy as np
@@ -15,11 +16,11 @@ from keras_tuner.src.engine import conditions
 
 from zoo.errors import ZooError, unknown
 from zoo.files import write_json
-from zoo.tuning import space
+from zoo.tuning import TunerName, space
 from zoo.tuning.bayesian import Bayesian
 from zoo.tuning.coarse_to_fine import CoarseToFine
 
-NAMES = ("random", "hyperband", "bayesian", "grid", "coarse-to-fine")
+NAMES = get_args(TunerName)
 BY_TRIALS = ("grid", "coarse-to-fine")  # those that lay out all trials before
 _FEW = 5  # trials that all fail, from the first on, are enough to give up
 _ENDED = (trials.TrialStatus.COMPLETED, trials.TrialStatus.FAILED)
@@ -150,11 +151,14 @@ class _Grid(Kept, keras_tuner.Oracle):
         done = len(self.start_order)
         if not done:
             return {"status": _Status.RUNNING, "values": self._random_values()}
+        if done > len(self._points):
+            return {"status": _Status.STOPPED}
+        return {"status": _Status.RUNNING, "values": self._points[done - 1]}
+
+    @functools.cached_property
+    def _points(self):
         points = space.grid(self.hyperparameters, self.max_trials - 1)
-        rest = itertools.islice(space.configurations(points), done - 1, None)
-        for values in rest:
-            return {"status": _Status.RUNNING, "values": values}
-        return {"status": _Status.STOPPED}
+        return list(space.configurations(points))
 
 
 class _CoarseToFine(Kept, CoarseToFine):

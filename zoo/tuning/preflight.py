@@ -7,30 +7,14 @@ of the space, its batch size, and a training of one batch.
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from zoo import console
 from zoo.errors import ZooError, unknown
 from zoo.tuning import memory
 
 if TYPE_CHECKING:
-    import keras
-    import keras_tuner
-
-
-class Problem(Protocol):
-    """What is searched; `hp` comes with values, and learns the space in `build`."""
-
-    def build(self, hp: "keras_tuner.HyperParameters") -> "keras.Model":
-        """Return the compiled model."""
-
-    def batch_size(self, hp: "keras_tuner.HyperParameters") -> int:
-        """Return the examples of a step; called after `build`, with its `hp`."""
-
-    def one_batch(
-        self, hp: "keras_tuner.HyperParameters", model: "keras.Model"
-    ) -> dict[str, float]:
-        """Fit one batch, validation included; return the logs of that epoch."""
+    from zoo.tuning.trials import Problem
 
 
 @dataclass(frozen=True)
@@ -58,7 +42,7 @@ class Extremes(NamedTuple):
     largest: Size
 
 
-def check(problem: Problem, objective: str) -> Extremes:
+def check(problem: "Problem", objective: str) -> Extremes:
     """Raise what would go wrong in a trial, in seconds; return the extremes.
 
     They are found by moving one hyper-parameter at a time, to its ends or through its

@@ -43,7 +43,7 @@ class Options(NamedTuple):
         max_minutes: begin no trial after that; `None` for no limit.
     """
 
-    tuner: str = "coarse-to-fine"
+    tuner: str = "random"
     objective: str | keras_tuner.Objective = "val_accuracy"
     trials: int = 30
     retrains: int = 1

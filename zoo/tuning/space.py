@@ -97,18 +97,15 @@ def _points(hp, count):
 def configurations(space: HyperParameters) -> Iterator[dict]:
     """Go through the values of all configurations of a space of choices."""
 
-    def further(hp, rest):
+    def further(values, rest):
         if not rest:
-            yield dict(hp.values)
+            yield values
             return
         first, *others = rest
-        hp.merge([first])
-        if not hp.is_active(first):
-            yield from further(hp, others)
-            return
-        for value in first.values:
-            branch = hp.copy()
-            branch.values[first.name] = value
-            yield from further(branch, others)
+        if all(condition.is_active(values) for condition in first.conditions):
+            for value in first.values:
+                yield from further({**values, first.name: value}, others)
+        else:
+            yield from further(values, others)
 
-    yield from further(HyperParameters(), space.space)
+    yield from further({}, space.space)

@@ -4,7 +4,6 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
 
 from tyro.conf import Suppress
 
@@ -12,6 +11,7 @@ from zoo import console
 from zoo.errors import number, positive_integer
 from zoo.training import distribute, options, resuming
 from zoo.training.options import RunOptions
+from zoo.tuning import TunerName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +22,7 @@ class SearchOptions(RunOptions):
     goes on where a killed search stopped.
     """
 
-    tuner: Literal["random", "hyperband", "bayesian", "grid", "coarse-to-fine"] = (
-        "coarse-to-fine"
-    )
+    tuner: TunerName = "random"
     """What chooses the configurations: docs/tuning.md says which one when."""
     trials: int = 30
     """How many configurations to try; the first is the model's own defaults."""
