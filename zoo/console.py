@@ -32,6 +32,8 @@ def one_line(error: Exception) -> str:
     """Return what an exception says, short and on one line."""
     # TensorFlow's messages begin with the name of a graph node in double braces.
     text = re.sub(r"\{\{.*?\}\}", "", f"{type(error).__name__}: {error}")
+    # Keras's begin with a heading in bold.
+    text = re.sub(r"\x1b\[[0-9;]*m(Exception encountered when.*?\n\s*)?", "", text)
     return " ".join(text.split())[:160]
 
 

@@ -19,6 +19,10 @@ class ZooError(ValueError):
     exit_code = 2
 
 
+class Diverged(ZooError):
+    """A loss or a gradient became infinite or NaN."""
+
+
 class WorkerLost(ZooError):
     """Another worker of the training is gone; to start all of them again may help."""
 

@@ -182,6 +182,9 @@ def test_the_searchs_processes_are_alike():
         assert fails["onExitCodes"]["values"] == [2]
         assert pod["restartPolicy"] == "Never"
     assert workers["spec"]["completionMode"] == "Indexed"
+    # Without a chief that comes back they end some time.
+    (wait,) = [e["value"] for e in theirs["env"] if e["name"] == "ZOO_MEETING_SECONDS"]
+    assert workers["spec"]["backoffLimitPerIndex"] * float(wait) < 3 * 3600
 
 
 def test_the_searchs_command_is_one(tmp_path, monkeypatch):

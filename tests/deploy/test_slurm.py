@@ -108,6 +108,36 @@ def test_a_search_goes_on_after_a_preemption(call, tmp_path):
     assert found.result
 
 
+# Stands for Python: the first worker is given up twice, then the chief fails.
+FAILING = """\
+#!/bin/bash
+echo started >>"started-$KERASTUNER_TUNER_ID"
+if [ "$KERASTUNER_TUNER_ID" = chief ]; then
+  until [ -e working ]; do sleep 0.1; done
+  exit 2
+fi
+[ "$(wc -l <"started-$KERASTUNER_TUNER_ID")" -gt 2 ] || exit 75
+touch working
+exec sleep 600
+"""
+
+
+def test_a_chief_that_fails_ends_the_search(call, tmp_path):
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(FAILING)
+    python.chmod(0o755)
+    path = f"ALL,PATH={python.parent}:{os.environ['PATH']}"
+    submit = ("sbatch", "--parsable", "--ntasks=2", f"--export={path}", str(SEARCH))
+    job = call(*submit, cwd=tmp_path).strip()
+    out = tmp_path / f"tune-{job}.out"
+    shown = wait_for(lambda: ended(call("scontrol", "show", "job", job)), out)
+    assert "JobState=FAILED" in shown and "ExitCode=2:0" in shown, read(out)
+    assert "Restarts=0" in shown
+    assert len(read(tmp_path / "started-tuner1").splitlines()) == 3
+    assert read(out).count("Worker tuner1 ended with exit code 75.") == 2
+
+
 def read(path):
     return path.read_text(errors="replace") if path.exists() else ""
 

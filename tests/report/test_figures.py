@@ -77,6 +77,12 @@ def test_a_confusion_matrix_writes_counts_and_shares(drawn):
     assert "class 7" not in drawn["100 classes"].svg
 
 
+def test_any_script_is_written_without_a_warning():
+    """Matplotlib's font lacks the first and cannot set the second; a browser can."""
+    drawing = figures.lines("a", "label", {"x": [1]}, "加油 \u0939\u093f")
+    assert "加油" in drawing.svg
+
+
 @pytest.fixture
 def axes_of(monkeypatch):
     """Return a function that draws, and gives the Matplotlib axes that were drawn."""

@@ -19,6 +19,7 @@ FACTS = {
     "retrains": 1,
     "seed": 0,
     "over": True,
+    "max_minutes": None,
     "command": ["-m", "zoo", "tune", "fashion_mnist", "--model", "mlp"],
 }
 

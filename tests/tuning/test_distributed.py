@@ -1,13 +1,18 @@
 """The chief and the workers of a search, over Keras Tuner's own protocol."""
 
 import contextlib
+import math
 import os
+import queue
 import signal
 import socket
 import threading
 import time
+import types
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import keras_tuner
 import pytest
 
@@ -37,13 +42,20 @@ def oracle(directory, tuner="random", trials=3):
 class Chief:
     """A chief in a thread, and workers of it in this one."""
 
-    def __init__(self, oracle, monkeypatch):
+    def __init__(self, oracle, monkeypatch, host="127.0.0.1"):
         (port,) = free_ports(1)
         self.oracle, self.end, self.raised = oracle, threading.Event(), None
-        self.place = place.Place("chief", "127.0.0.1", port)
+        self.place = place.Place("chief", host, port)
         monkeypatch.setenv(place.ID, "any")
         monkeypatch.setenv(place.HOST, self.place.host)
         monkeypatch.setenv(place.PORT, str(port))
+        before = chief._Servicer.__init__
+
+        def init(servicer, *words, **options):
+            before(servicer, *words, **options)
+            self.servicer = servicer
+
+        monkeypatch.setattr(chief._Servicer, "__init__", init)
         self.thread = threading.Thread(target=self._serve)
         self.thread.start()
 
@@ -66,6 +78,13 @@ class Chief:
         self.thread.join(20)
         return not self.thread.is_alive() and self.raised is None
 
+    def misses(self, worker):
+        """Have the chief take a worker for silent at once, instead of in 30 seconds."""
+        heard = self.servicer._heard
+        while worker in heard:  # a sign of life may have been under way
+            heard[worker] = -math.inf
+            time.sleep(0.02)
+
     def is_lost(self):
         """Have the chief end in the middle, and wait for it."""
         self.end.set()
@@ -74,18 +93,25 @@ class Chief:
 
 @pytest.fixture
 def started(tmp_path, monkeypatch):
-    """Return what starts a chief, with little patience; it ends with the test."""
-    monkeypatch.setattr(chief, "SILENCE", 0.6)
+    """Return what starts a chief of eager workers; it ends with the test."""
     monkeypatch.setattr(worker, "BEAT", 0.1)
     monkeypatch.setattr(worker, "PAUSE", 0.02)
     with contextlib.ExitStack() as stack:
 
-        def start(**options):
-            one = Chief(oracle(tmp_path, **options), monkeypatch)
+        def start(host="127.0.0.1", **options):
+            one = Chief(oracle(tmp_path, **options), monkeypatch, host)
             stack.callback(one.is_lost)
             return one
 
         yield start
+
+
+@pytest.fixture
+def exits(monkeypatch):
+    """Return the queue of the codes with which this process would have ended."""
+    codes = queue.SimpleQueue()
+    monkeypatch.setattr(os, "_exit", codes.put)
+    return codes
 
 
 def kill(client):
@@ -201,11 +227,12 @@ def test_the_trial_of_a_lost_worker_is_run_again(started, capsys):
         with one.client("tuner0") as first:
             lost = next_trial(first)
             kill(first)
-            trials = run(second)  # waits for it
-            assert [t.trial_id for t in trials] == ["1", lost.trial_id]
+            one.misses("tuner0")
+            trials = run(second)
+            assert [t.trial_id for t in trials] == [lost.trial_id, "1"]
             assert values(trials)[lost.trial_id] == lost.hyperparameters.values
-    assert one.is_over() and one.oracle.end_order == ["1", "0"]
-    said = "Worker tuner0 was not heard of for 0.6 s: its trial 0 is run again."
+    assert one.is_over() and one.oracle.end_order == ["0", "1"]
+    said = "Worker tuner0 was not heard of for 30 s: its trial 1 is run again."
     assert said in capsys.readouterr().err
 
 
@@ -214,34 +241,41 @@ def test_what_a_former_worker_reports_is_refused(started):
     with one.client("tuner1") as second, one.client("tuner0") as first:
         lost = next_trial(first)
         kill(first)
+        one.misses("tuner0")
         run(second)
-        with pytest.raises(worker.GivenUp, match="trial 0 is no longer tuner0's"):
+        with pytest.raises(worker.GivenUp, match="its trial is no longer tuner0's"):
             end(first, lost, score=100)
         lost.status = "FAILED"
-        with pytest.raises(worker.GivenUp, match="trial 0 is no longer tuner0's"):
+        with pytest.raises(worker.GivenUp, match="its trial is no longer tuner0's"):
             first.end_trial(lost)
     assert one.oracle.trials["0"].score == 0.5
 
 
-def test_a_worker_that_was_frozen_ends(started, monkeypatch):
+def test_a_worker_that_was_frozen_ends_at_once(started, exits, monkeypatch, capsys):
     one = started(trials=2)
-    with one.client("tuner1") as second:
-        with pytest.raises(worker.ChiefLost) as raised, one.client("tuner0") as first:
-            next_trial(first)
-            with monkeypatch.context() as frozen:
-                frozen.setattr(first.stub, "call", lambda *words, **options: None)
-                while (trial := next_trial(second)).trial_id != "0":
-                    end(second, trial)
-            threading.Event().wait(20)  # as if it trained
-    assert raised.value.exit_code == 75
-    assert "trial 0 is no longer tuner0's" in str(raised.value)
+    with one.client("tuner1") as second, one.client("tuner0") as first:
+        next_trial(first)
+        with monkeypatch.context() as frozen:
+            frozen.setattr(first.stub, "call", lambda *words, **options: None)
+            one.misses("tuner0")
+            while (trial := next_trial(second)).trial_id != "0":
+                end(second, trial)
+        # In order, SystemExit would come here, and a checkpoint in the other's way.
+        assert exits.get(timeout=20) == 75
+    (line,) = capsys.readouterr().err.splitlines()[-1:]
+    assert line.startswith("error: the chief of the search at")
+    assert "its trial is no longer tuner0's" in line
 
 
 def test_a_long_trial_is_left_to_its_worker(started):
     one = started(trials=2)
     with one.client() as client:
         trial = next_trial(client)
-        threading.Event().wait(3 * chief.SILENCE)
+        aged = one.servicer._heard["tuner0"] = time.monotonic() - chief.SILENCE / 2
+        until = time.monotonic() + 20
+        while one.servicer._heard["tuner0"] == aged:  # until the next sign of life
+            assert time.monotonic() < until
+            time.sleep(0.02)
         end(client, trial)
         assert [t.trial_id for t in run(client)] == ["1"]
     assert one.is_over()
@@ -269,7 +303,21 @@ def test_a_trial_that_takes_two_workers_along_has_failed(started, tmp_path, caps
     record = records.read(tmp_path / "search" / "trial_0")
     assert (record.status, record.error) == ("failed", error)
     assert record.values == trial.hyperparameters.values
-    assert f"Trial 0 has failed: {error}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"Trial 1 has failed: {error}" in said
+    assert "run again" not in said  # who starts workers again says so
+
+
+def test_a_worker_that_comes_again_by_itself(started, monkeypatch, capsys):
+    one = started(trials=1)
+    with one.client("tuner0") as client:
+        one.servicer._watched = False
+        next_trial(client)
+        kill(client)
+    with one.client("tuner0") as client:
+        run(client)
+    said = "Worker tuner0 was started again: its trial 1 is run again.\n"
+    assert capsys.readouterr().err == said
 
 
 def test_a_worker_that_says_good_bye_has_not_lost_its_trial(started):
@@ -337,17 +385,18 @@ def test_a_worker_whose_chief_is_gone_ends(started, monkeypatch):
     assert "the search goes on where it stopped" in str(raised.value)
 
 
-def test_a_worker_that_cannot_end_in_order_ends_too(started, monkeypatch, capsys):
-    codes, ended = [], threading.Event()
+def test_a_worker_that_cannot_end_in_order_ends_too(
+    started, exits, monkeypatch, capsys
+):
     monkeypatch.setattr(worker, "GONE", 0.5)
     monkeypatch.setattr(worker, "GRACE", 0.2)
-    monkeypatch.setattr(os, "_exit", lambda code: (codes.append(code), ended.set()))
     one = started()
     with one.client():
         one.is_lost()
+        code = None
         with contextlib.suppress(SystemExit):
-            ended.wait(20)
-        assert ended.wait(20) and codes == [75]
+            code = exits.get(timeout=20)
+        assert (code or exits.get(timeout=20)) == 75
     assert capsys.readouterr().err.startswith("error: the chief of the search at")
 
 
@@ -370,11 +419,25 @@ def test_what_the_oracle_raises_ends_the_chief(started, monkeypatch):
     assert isinstance(one.raised, ZeroDivisionError)
 
 
+def test_what_fails_for_a_lost_worker_ends_the_chief(started, monkeypatch):
+    one = started()
+    with one.client("tuner0") as client:
+        next_trial(client)
+        kill(client)
+    monkeypatch.setattr(one.oracle, "save", lambda: 1 / 0)  # a full disk
+    with pytest.raises(worker.ChiefLost, match="failed .ZeroDivisionError: division"):
+        with one.client("tuner0") as client:
+            next_trial(client)
+    one.thread.join(20)
+    assert isinstance(one.raised, ZeroDivisionError)
+
+
 def test_a_worker_pauses_before_it_asks_again(started, monkeypatch):
     one, pauses = started(trials=1), []
     with one.client("tuner0") as first, one.client("tuner1") as second:
         trial = next_trial(first)
-        monkeypatch.setattr(worker.time, "sleep", pauses.append)
+        clock = types.SimpleNamespace(sleep=pauses.append, monotonic=time.monotonic)
+        monkeypatch.setattr(worker, "time", clock)
         assert second.create_trial("tuner1").status == IDLE
         assert pauses == [worker.PAUSE]
         end(first, trial)
@@ -390,11 +453,83 @@ def test_no_worker(tmp_path, monkeypatch):
     assert raised.value.exit_code == 75 and "\n" not in str(raised.value)
 
 
-def test_the_port_is_taken(tmp_path):
+def test_the_port_is_taken(tmp_path, capfd):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         at = place.Place("chief", *taken.getsockname())
-        with pytest.raises(ZooError, match=f"cannot listen at {at.address}") as raised:
-            chief.serve(oracle(tmp_path), at, "this one")
+        for listen in (chief.check, lambda at: chief.serve(oracle(tmp_path), at, "")):
+            with pytest.raises(
+                ZooError, match=f"at {at.address}: Address al"
+            ) as raised:
+                listen(at)
+            assert raised.value.exit_code == 2 and "\n" not in str(raised.value)
+    chief.check(at)  # it is free now, and stays so
+    chief.check(at)
+    assert capfd.readouterr().err == ""  # nothing of gRPC's
+
+
+def test_the_host_is_not_this_machine():
+    with pytest.raises(ZooError, match="at 192.0.2.1:8000: Cannot assign"):
+        chief.check(place.Place("chief", "192.0.2.1", 8000))  # that of RFC 5737
+    with pytest.raises(ZooError, match="at no.invalid:8000: "):
+        chief.check(place.Place("chief", "no.invalid", 8000))
+
+
+def test_an_address_of_ipv6(started):
+    try:
+        taken = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with taken:
+        at = place.Place("chief", *taken.getsockname()[:2])
+        with pytest.raises(ZooError, match=rf"at \[::1\]:{at.port}: Address already"):
+            chief.check(at)
+    one = started(trials=1, host="::1")
+    with one.client() as client:
+        assert len(run(client)) == 1
+    assert one.is_over()
+
+
+def test_a_chief_that_refuses_is_waited_for(monkeypatch, capsys):
+    def call(*words, **options):
+        raise worker.ChiefLost("refused")
+
+    clock = FakeClock()
+    monkeypatch.setattr(worker, "time", clock)
+    for name, value in ((place.HOST, "127.0.0.1"), (place.PORT, "1")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(place.ID, "tuner0")
+    client = worker.Client(None, place.from_environment(), "this one")
+    monkeypatch.setattr(client.stub, "call", call)
+    with pytest.raises(worker.ChiefLost, match="within 60 s"):
+        client.__enter__()
+    assert 60 <= clock.now <= 60 + worker.PAUSE
+    assert capsys.readouterr().err.count("Waiting for") == 1
+
+
+class FakeClock:
+    now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+def test_another_server_at_the_chiefs_port(monkeypatch):
+    with ThreadPoolExecutor(1) as pool:
+        server = grpc.server(pool)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        for name, value in ((place.HOST, "127.0.0.1"), (place.PORT, str(port))):
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv(place.ID, "tuner0")
+        at = place.Place("tuner0", "127.0.0.1", port)
+        with pytest.raises(
+            ZooError, match=f"at {at.address} is not the chief"
+        ) as raised:
+            worker.Client(None, at, "this one").__enter__()
+        server.stop(None).wait()
     assert raised.value.exit_code == 2 and "\n" not in str(raised.value)
 
 
@@ -418,7 +553,8 @@ def test_sigterm_ends_the_chief_in_order(tmp_path):
     [
         ({}, None),
         ({"ID": "chief", "HOST": "a", "PORT": "1"}, ("a:1", True)),
-        ({"ID": "tuner0", "HOST": "::", "PORT": "65535"}, (":::65535", False)),
+        ({"ID": "tuner0", "HOST": "::", "PORT": "65535"}, ("[::]:65535", False)),
+        ({"ID": "tuner0", "HOST": "[::1]", "PORT": "1"}, ("[::1]:1", False)),
         ({"ID": "tuner0"}, f"{place.HOST} and {place.PORT} must be set"),
         ({"HOST": "a", "PORT": "1"}, f"{place.ID} must be set"),
         ({"ID": "tuner0", "HOST": "", "PORT": "1"}, f"{place.HOST} must be set"),

@@ -154,8 +154,36 @@ def test_an_effect_says_what_it_shows():
     )
     kind = figures.effect("a", KIND, TRIALS, scored, []).label
     assert kind == "val_accuracy against kind: medians a 65.00%, b 80.00%."
+    beta = Axis("beta", 0.9, 0.9999)
+    made = [trial(1, 1e-3, "a", 0.5, beta=0.9999)]
+    assert "best at 0.9999;" in figures.effect("a", beta, made, scored, []).label
     none = figures.effect("a", SIZE, TRIALS[:2], objective(TRIALS[:2]), []).label
     assert none.endswith("no trial that has it is completed.")
+
+
+def test_of_many_levels_the_best_are_named():
+    """40 levels; in each the accuracy is a hundredth of it."""
+    made = [trial(n, 1e-3, "a", n / 100, depth=n) for n in range(1, 41)]
+    axis = Axis("depth", levels=tuple(range(1, 41)))
+    for direction, best in (
+        ("max", "40 40.00%, 39 39.00%, 38 38.00%"),
+        ("min", "1 1.00%, 2 2.00%, 3 3.00%"),
+    ):
+        label = figures.effect("a", axis, made, objective(made, direction), []).label
+        assert label == (
+            f"val_accuracy against depth: the best medians of 40 levels: {best}."
+        )
+    made = made[:12]
+    assert "medians 1 1.00%, 2 2.00%" in (
+        figures.effect("a", axis, made, objective(made), []).label
+    )
+
+
+@pytest.mark.parametrize("name", ["val_loss", "n" * 200, "val_of_a_long_name" * 3])
+def test_the_name_of_the_objective_is_no_longer_than_its_axis(name, axes_of):
+    axes = axes_of(figures.progress, TRIALS, objective(TRIALS, name=name), final=0.7)
+    height = axes.yaxis.label.get_window_extent().height
+    assert height <= axes.get_window_extent().height
 
 
 def test_parallel_coordinates_go_through_all_values(axes_of):
@@ -181,6 +209,37 @@ def test_parallel_coordinates_of_a_loss_end_where_it_is_low(axes_of):
     axes = axes_of(parallel, [RATE], losses, objective(losses, "min", "val_loss"))
     ends = [line.get_xdata()[-1] for line in axes.lines if line.get_linewidth() != 1]
     assert ends[-1] == 0 and sorted(ends[:-1]) == [0.5, 1]
+
+
+def test_what_ends_at_an_axis_but_lies_beyond_it_is_counted():
+    scores = [0.3, 0.4, 0.5, 1e6, 9]  # up to 0.5 + 4 * (0.5 - 0.3)
+    losses = [trial(n, 1e-3, "a", score) for n, score in enumerate(scores, 1)]
+    scored = objective(losses, "min", "val_loss")
+    label = parallel("a", [RATE], losses, scored).label
+    assert label.endswith("trial 1, the best; 2 beyond the axis end at it.")
+    within = parallel("a", [RATE], TRIALS, objective(TRIALS)).label
+    assert within.endswith("trial 3, the best.")
+
+
+@pytest.mark.parametrize(
+    "name, scores, ticks",
+    [
+        ("val_accuracy", [0.9, 0.99994], ["90%", "92.5%", "95%", "97.5%", "99.99%"]),
+        ("val_accuracy", [0.9999, 0.99991], ["99.99%", "99.9905%", "99.991%"]),
+        (
+            "val_loss",
+            [0.004322, 0.0087654],
+            ["0.004322", "0.006", "0.0075", "0.008765"],
+        ),
+    ],
+)
+def test_the_ends_of_the_score_axis_are_written_as_in_the_page(
+    axes_of, name, scores, ticks
+):
+    made = [trial(n, 1e-3, "a", score) for n, score in enumerate(scores, 1)]
+    axes = axes_of(parallel, [RATE], made, objective(made, name=name))
+    texts = [text.get_text() for text in axes.texts]
+    assert texts[texts.index(name) + 1 :] == ticks
 
 
 FOUND = Importance(["b", "a"], np.array([0.5, -0.1]), np.array([0.1, 0.2]), 0.7, 20)

@@ -66,7 +66,7 @@ def test_a_lost_worker_is_started_again(tmp_path, capsys):
     with local.workers(2, command(script), tmp_path) as group:
         check_until(group, lambda: len(lines(tmp_path, 1)) == 2)
     assert log(tmp_path, 0) == "here\n" and log(tmp_path, 1) == "here\nhere\n"
-    said = "Worker 1 was killed by SIGKILL; it is started again.\n"
+    said = "Worker tuner1 was killed by SIGKILL; it is started again.\n"
     assert capsys.readouterr().err == said
 
 
@@ -78,7 +78,7 @@ def test_a_worker_that_is_always_lost(tmp_path, capsys):
     assert str(tmp_path / "workers" / "0.log") in str(raised.value)
     assert "\n" not in str(raised.value)
     assert capsys.readouterr().err == (
-        "Worker 0 ended with exit code 1; it is started again.\n" * 3
+        "Worker tuner0 ended with exit code 1; it is started again.\n" * 3
     )
 
 

@@ -11,7 +11,6 @@ from zoo import ZooError
 from zoo.files import write_json
 from zoo.tuning import oracles, space
 
-
 TRIALS = {"bayesian": 5}  # each takes a second or more
 
 

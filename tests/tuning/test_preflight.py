@@ -95,6 +95,26 @@ def test_an_objective_that_validation_does_not_log_is_refused(objective, hint):
     assert problem.trained == [SMALLEST]
 
 
+def test_an_objective_of_several_numbers_is_refused():
+    class Vector(Problem):
+        def one_batch(self, hp, model):
+            return {"val_f1_score": np.zeros(3)}
+
+    with pytest.raises(ZooError, match="val_f1_score must be one number.* logs 3 of"):
+        preflight.check(Vector(), "val_f1_score")
+
+
+def test_a_model_that_cannot_be_counted_is_blamed():
+    class Unbuilt(Problem):
+        def build(self, hp):
+            model = keras.Sequential([keras.layers.Dense(hp.Int("units", 1, 2))])
+            model.compile("sgd", "mse")
+            return model
+
+    with pytest.raises(ZooError, match="would fail in build: ValueError: .*isn't"):
+        preflight.check(Unbuilt(), "val_loss")
+
+
 def test_without_validation_there_is_no_objective():
     with pytest.raises(ZooError, match="validation data. What is logged: loss, mae"):
         preflight.check(Problem(validation=False), "val_mae")

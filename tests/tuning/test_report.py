@@ -122,6 +122,23 @@ def test_the_boxes_of_coarse_to_fine(page):
         assert text in page.text
 
 
+def test_what_is_nearly_one_is_not_said_to_be(tmp_path):
+    hp = keras_tuner.HyperParameters()
+    hp.Float("beta", 0.99, 0.9999)
+    hp.Fixed("momentum", 0.9999)
+    values = [{"beta": at, "momentum": 0.9999} for at in (0.9999, 0.99123)]
+    made = [Trial(n, str(n), v, "completed", (0.5,)) for n, v in enumerate(values, 1)]
+    boxes = [{"round": 1, "first_trial": 0, "box": {"beta": [0.99121, 0.99124]}}]
+    page = page_of(tmp_path, made, hp, boxes)
+    for text in (
+        "momentum 0.9999",
+        "beta 0.99121 to 0.99124",
+        "1 50.00% best 0.9999 0.9999",
+        "2 50.00% 0.9912 0.9999",
+    ):
+        assert text in page.text
+
+
 def test_without_boxes_there_is_no_word_of_them(tmp_path):
     assert "oarse" not in page_of(tmp_path, searches.trials(2)).text
 
@@ -212,6 +229,11 @@ def test_what_the_tuner_adds_has_its_column(tmp_path):
 def test_a_search_of_no_recipe_is_not_trained_anew(tmp_path):
     page = page_of(tmp_path, searches.trials(1), command=None)
     assert "Trained anew" not in page.text and "Search again" not in page.text
+
+
+def test_a_search_of_a_script_is_gone_on_with_by_it(tmp_path):
+    page = page_of(tmp_path, searches.trials(1), command=["mine.py", "a b"])
+    assert "python mine.py 'a b'" in page.text
 
 
 def test_the_file_that_is_asked_for(tmp_path):

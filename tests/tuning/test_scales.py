@@ -5,7 +5,7 @@ import pytest
 
 from tests.tuning import searches
 from zoo.tuning.records import Search, Trial
-from zoo.tuning.scales import Axis, Objective, axes, holds
+from zoo.tuning.scales import Axis, Objective, axes, digits_for, holds
 
 LOG = Axis("learning_rate", 1e-4, 1e-2, "log")
 REVERSED = Axis("momentum", 1.0, 100.0, "reverse_log")
@@ -53,6 +53,12 @@ def test_keras_tuner_puts_values_at_the_same_places():
         (Axis("a", 16, 512, "log"), ["16", "50", "100", "200", "512"]),
         (Axis("a", 1, 4), ["1", "2", "3", "4"]),
         (Axis("a", 0.0, 0.37), ["0", "0.1", "0.2", "0.3", "0.37"]),
+        (Axis("a", 0.99, 0.9999), ["0.99", "0.9925", "0.995", "0.9975", "0.9999"]),
+        (Axis("a", 1000000, 1999999), ["1,000,000", "1,500,000", "1,999,999"]),
+        (Axis("a", 1, 10**7), ["1", "2.5e+06", "5e+06", "7.5e+06", "1e+07"]),
+        (Axis("a", 0.1 + 0.2, 0.7), ["0.3", "0.4", "0.5", "0.6", "0.7"]),
+        (Axis("a", levels=(0.9, 0.9999)), ["0.9", "0.9999"]),
+        (Axis("a", levels=(1.0001, 1.0002)), ["1.0001", "1.0002"]),
         (WORDS, ["relu", "tanh"]),
         (Axis("a", levels=(False, True)), ["no", "yes"]),
         (Axis("a", levels=tuple(range(30))), [str(n) for n in range(0, 30, 3)]),
@@ -62,6 +68,19 @@ def test_both_ends_and_round_values_are_named(axis, labels):
     ticks = axis.ticks()
     assert [text for _, text in ticks] == labels
     assert [place for place, _ in ticks] == sorted(place for place, _ in ticks)
+
+
+def test_all_ticks_of_a_narrow_range_differ():
+    """Four labels of ten characters have room, five of nine have not."""
+    texts = [text for _, text in Axis("seed", 10000000, 10000050).ticks()]
+    assert texts == ["10,000,000", "10,000,015", "10,000,030", "10,000,050"]
+    assert Axis("rate", 1e-3, 1e-3 + 1e-9).ticks()[-1] == (1, "0.001000001")
+
+
+def test_a_value_has_the_digits_of_its_axis():
+    assert Axis("a", 0.99, 0.9999).text(0.99684) == "0.9968"
+    assert Axis("a", 0.5, 0.99).text(0.99684) == "0.997"
+    assert digits_for((0.5, 0.5)) == 3 and digits_for((0.5001, 0.5002)) == 4
 
 
 def test_the_axes_of_a_search_are_what_varies(tmp_path):

@@ -1,5 +1,6 @@
 """A search of a model of one's own, from the preflight to the best."""
 
+import errno
 import json
 import math
 import signal
@@ -11,7 +12,8 @@ import pytest
 import tensorflow as tf
 
 from zoo import ZooError
-from zoo.tuning import progress, search
+from zoo.tuning import progress, records, search
+from zoo.tuning.model import ModelProblem
 from zoo.tuning.records import Search
 
 RNG = np.random.default_rng(0)
@@ -88,7 +90,7 @@ def test_a_killed_search_goes_on_inside_the_trial(tmp_path, monkeypatch, capsys)
     found = find(tmp_path / "b", trials=3, epochs=4)
     assert epochs[0] in (1, 2) and epochs[-4:] == [0, 1, 2, 3] and len(epochs) < 8
     assert facts(found) == facts(whole)
-    assert "going on after 1 trials" in capsys.readouterr().out
+    assert "going on after trial 1 of 3" in capsys.readouterr().out
 
 
 def test_of_a_trial_only_the_retrains_that_are_missing_are_trained(
@@ -124,7 +126,7 @@ def test_the_finished_search_can_be_had_again_and_extended(tmp_path):
         ({"retrains": 2}, "retrains was 1, is 2"),
         ({"tuner": "grid"}, "tuner was random, is grid"),
         ({"epochs": 3}, "epochs was 2, is 3"),
-        ({"data": (DATA[0] + 1, DATA[1])}, "data was .*, is "),
+        ({"data": (DATA[0] + 1, DATA[1])}, "the data were others"),
         ({"build": lambda hp: build(hp)}, "name was build, is <lambda>"),
         ({"build": lambda hp: build(hp, hp.Float("rate", 1, 2))}, "name was "),
     ],
@@ -193,12 +195,48 @@ def test_a_failing_trial_is_recorded_and_the_search_goes_on(tmp_path, capsys):
     assert f"failed: RuntimeError: no {units} units" in capsys.readouterr().out
 
 
+def test_a_failing_trial_is_one_line(tmp_path, capfd):
+    find(tmp_path, build=failing(lambda units: 1 < units < 6), trials=4)
+    shown = capfd.readouterr()
+    assert "failed: RuntimeError" in shown.out and "Traceback" not in shown.err
+
+
+@pytest.mark.parametrize("where", ["train", "write"])
+def test_a_full_disk_fails_no_trial(tmp_path, monkeypatch, where):
+    whole = find(tmp_path / "a", trials=3)
+    calls, full = [], OSError(errno.ENOSPC, "No space left on device")
+
+    def failing(original, *args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise full
+        return original(*args)
+
+    if where == "train":
+        train = ModelProblem.train
+        monkeypatch.setattr(ModelProblem, "train", lambda *a: failing(train, *a))
+    else:
+        write = records.write
+        monkeypatch.setattr(records, "write", lambda *a: failing(write, *a))
+    with pytest.raises(OSError, match="No space left"):
+        find(tmp_path / "b", trials=3)
+    assert facts(find(tmp_path / "b", trials=3)) == facts(whole)
+
+
+def test_a_chief_of_a_search_that_is_over_needs_no_worker(tmp_path, monkeypatch):
+    found = find(tmp_path)
+    monkeypatch.setenv("KERASTUNER_TUNER_ID", "chief")
+    monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
+    monkeypatch.setenv("KERASTUNER_ORACLE_PORT", "1")  # it could not listen there
+    assert facts(find(tmp_path)) == facts(found)
+
+
 def test_when_all_fail_it_stops_with_the_first_error(tmp_path, monkeypatch):
     def failing(*args):
         raise RuntimeError("never")
 
     monkeypatch.setattr("zoo.tuning.model.ModelProblem.train", failing)
-    with pytest.raises(ZooError, match="all 5 trials failed, the first with Runtime"):
+    with pytest.raises(ZooError, match=r"all trials failed \(5\), the first .*Runtime"):
         find(tmp_path, trials=9)
     assert len(Search(tmp_path / "search").trials) == 5
 
@@ -222,7 +260,7 @@ def test_an_exhausted_space_says_so(tmp_path, capsys):
 
     found = find(tmp_path, build=small, trials=9)
     assert len(found.trials) == 2
-    assert "The space is exhausted: all 2 configurations" in capsys.readouterr().out
+    assert "The space is exhausted: after 2 of 9 trials" in capsys.readouterr().out
 
 
 def test_epochs_and_batch_size_may_be_searched(tmp_path):

@@ -2,12 +2,14 @@
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import no_source, run_python
 from zoo import ZooError, cli
+from zoo.errors import Diverged
 from zoo.recipes import fashion_mnist
 from zoo.tuning import tune
 from zoo.tuning.records import Search
@@ -78,6 +80,8 @@ def test_what_is_given_is_not_searched(searched):
     for trial in search.trials:
         assert "--epochs 2" in trial.command and "--batch-size 100" in trial.command
     assert search.facts["command"][:4] == ["-m", "zoo", "tune", "fashion_mnist"]
+    assert search.facts["command"][-2:] == ["--directory", str(folder / "it")]
+    assert search.facts["command"].count("--directory") == 1
 
 
 def test_the_same_command_again_only_tells_the_result(searched, monkeypatch, capsys):
@@ -94,7 +98,7 @@ def test_other_options_of_the_recipe_are_another_search(searched):
     with no_source(folder / "data"):
         with pytest.raises(ZooError, match="another search: --limit was 300, is 400"):
             run(folder, "--limit", "400")
-        with pytest.raises(ZooError, match="--learning-rate was 0.002, is 0.01|range"):
+        with pytest.raises(ZooError, match="--learning-rate was 0.002, is 0.01"):
             run(folder, "--learning-rate", "0.01")
 
 
@@ -115,8 +119,11 @@ def test_a_changed_recipe_is_another_search(searched, monkeypatch):
         (["--workers", "0"], "workers must be a positive integer"),
         (["--trails", "3"], "Did you mean --trials"),
         (["--widths", "64"], "--widths is what the search chooses"),
-        (["--objective", "val_acuracy"], "val_acuracy"),
-        (["--objective", "accuracy"], "objective must be one of val_accuracy, val_lo"),
+        (["--widths", "256", "128"], "^--widths is what the search chooses"),
+        (["--dropout", "0.3"], "^--dropout is what the search chooses"),
+        (["--seed", str(2**32 - 2)], "seed must be an integer"),
+        (["--objective", "val_acuracy"], "Did you mean 'val_accuracy'"),
+        (["--objective", "accuracy"], "invalid choice 'accuracy'"),
     ],
 )
 def test_bad_options_give_one_line(words, message, tmp_path, only_the_sample):
@@ -134,6 +141,26 @@ def test_the_help_lists_the_options_of_both(capsys):
     assert shown.index("--tuner") < shown.index("--activation") < shown.index("--seed")
     assert "(default: 16 24 16)" in shown
     assert "--resume" not in shown and "--runs-dir" not in shown
+
+
+def test_a_seed_that_diverges_is_left_out(searched, monkeypatch, capsys):
+    folder, result = searched
+    original = fashion_mnist.main
+
+    def main(words):
+        if words[words.index("--seed") + 1] == "1":
+            raise Diverged("the loss became infinite")
+        return original(words)
+
+    monkeypatch.setattr(fashion_mnist, "main", main)
+    monkeypatch.setattr("zoo.report.evaluation._MOST_POINTS", 40)
+    copy = folder / "diverging"
+    shutil.copytree(folder / "it", copy)
+    shutil.rmtree(copy / "final")
+    with no_source(folder / "data"):
+        left = run(folder, "--directory", str(copy), "--saved-models-dir", f"{copy}/s")
+    assert left["seeds"] == [2] and left["final_scores"] == result["final_scores"][1:]
+    assert "seed 1   diverged: it is left out" in capsys.readouterr().out
 
 
 def test_without_a_recipe_it_names_them(capsys):

@@ -8,6 +8,7 @@ it shows.
 import html
 import io
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -233,7 +234,11 @@ def draw(
         figure = Figure(figsize=size, layout="constrained")
         paint(figure)
         nothing = dict.fromkeys(["Creator", "Date", "Format", "Type"])
-        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+        with warnings.catch_warnings():
+            # The SVG keeps text as text: the browser has the letters of any script.
+            for ours in ("Glyph .* missing", "Matplotlib currently does not support"):
+                warnings.filterwarnings("ignore", ours, UserWarning)
+            figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     svg = svg.replace(PAPER, "var(--paper)")

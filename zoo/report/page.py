@@ -94,8 +94,13 @@ def _percent(value) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{value:.1%}"
 
 
-def short(value) -> str:
-    """Write a value as a table shows it."""
+def short(value, digits: int = 3) -> str:
+    """Write a value as a table shows it.
+
+    Args:
+        value: of any type.
+        digits: of a float; more where it is nearly 1: 0.9999 is not 1.
+    """
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -103,7 +108,14 @@ def short(value) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:.3g}" if math.isfinite(value) else "–"
+        return _float(value, digits) if math.isfinite(value) else "–"
     if isinstance(value, list):
         return " ".join(map(str, value))
     return str(value)
+
+
+def _float(value, digits):
+    text = f"{value:,.{digits}g}"
+    if abs(value) < 1 and text in ("1", "-1"):
+        return _float(value, digits + 1)
+    return text

@@ -87,8 +87,12 @@ def find_complete(recipe: str, runs_dir: str | Path, config) -> Path | None:
     return None
 
 
-def lock(path: Path) -> FileLock:
+def lock(path: Path, what: str = "run") -> FileLock:
     """Keep every other process out of a run, until this one ends or releases it.
+
+    Args:
+        path: its directory.
+        what: it is, for the message.
 
     Raises:
         ZooError: another process is in it.
@@ -99,7 +103,8 @@ def lock(path: Path) -> FileLock:
         held.acquire()
     except Timeout:
         raise ZooError(
-            f"the run in {path} is in use by another process: wait for it, or end it."
+            f"the {what} in {path} is in use by another process: wait for it, or end "
+            "it."
         ) from None
     return held
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from zoo import replicas, report
 from zoo.console import say
 from zoo.data import records
-from zoo.errors import ZooError
+from zoo.errors import Diverged, ZooError
 from zoo.files import replacing, writable, write_json
 from zoo.training import environment, options, resuming
 
@@ -152,7 +152,7 @@ class Run:
         Raises:
             KeyboardInterrupt: the training was interrupted; it is recorded.
             SystemExit: the same, by SIGTERM.
-            ZooError: the loss became infinite or NaN; it is recorded.
+            Diverged: (a `ZooError`) the loss became infinite or NaN; it is recorded.
         """
         began = time.perf_counter()
 
@@ -181,7 +181,7 @@ class Run:
         note(status)
         if status == "diverged":
             self._release()
-            raise ZooError(
+            raise Diverged(
                 f"the loss or its gradient became infinite or NaN in epoch "
                 f"{len(self.history())}: try again with a lower --learning-rate. What "
                 f"there is of it is in {self.path}"

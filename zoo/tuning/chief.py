@@ -7,6 +7,7 @@ is from: the chief knows who lives, and refuses what a trial's former worker rep
 import collections
 import contextlib
 import dataclasses
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from zoo.console import one_line, say
 from zoo.errors import WorkerLost, ZooError
 from zoo.training import meeting, signals
 from zoo.tuning import records
-from zoo.tuning.place import PORT, Place
+from zoo.tuning.place import HOST, PORT, Place
 
 SILENCE = 30  # seconds without a word of a worker, after which it is taken for lost
 MOST_LOSSES = 2  # workers that one trial may take along
@@ -32,6 +33,25 @@ THREADS = 1000  # at most: one a call, so that no call keeps a sign of life wait
 WORKER, PROCESS = "zoo-worker", "zoo-process"  # the metadata of every call
 SEARCH, LEAVES = "zoo-search", "zoo-leaves"
 CHANNEL = [("grpc.so_reuseport", 0), ("grpc.enable_http_proxy", 0)]
+
+
+def check(place: Place) -> None:
+    """Raise a `ZooError` if the chief cannot listen where it should."""
+    try:
+        family, *_, address = socket.getaddrinfo(
+            place.host, place.port, type=socket.SOCK_STREAM
+        )[0]
+        socket.create_server(address[:2], family=family).close()
+    except OSError as error:
+        raise _cannot_listen(place, error.strerror.partition(" (")[0]) from None
+
+
+def _cannot_listen(place, why):
+    return ZooError(
+        f"the chief of the search cannot listen at {place.address}: {why}. {HOST} must "
+        f"be an address of this machine, {PORT} a port that nobody has (an earlier "
+        "search?)."
+    )
 
 
 def serve(
@@ -51,18 +71,23 @@ def serve(
         search: what tells this search from others; a worker that has come with another
             is refused.
         watch: called several times a second, with the number of trials that ended; it
-            looks after the workers. Without it they come by themselves, in 60 seconds,
-            or those of `ZOO_MEETING_SECONDS`.
+            looks after the workers, and says which are started again. Without it they
+            come by themselves, in 60 seconds, or those of `ZOO_MEETING_SECONDS`.
 
     Raises:
         ZooError: the port cannot be had.
         WorkerLost: (exit code 75) no worker came, or none has been left for so long.
         Exception: whatever the oracle, or `watch`, raised.
     """
-    servicer, patience = _Servicer(oracle, search), meeting.patience()
+    check(place)  # gRPC has a line of its own for most of what that finds
+    servicer = _Servicer(oracle, search, watched=watch is not None)
+    patience = meeting.patience()
     server = grpc.server(ThreadPoolExecutor(THREADS), options=CHANNEL)
     protos.get_service_grpc().add_OracleServicer_to_server(servicer, server)
-    _listen(server, place)
+    try:
+        server.add_insecure_port(place.address)
+    except RuntimeError as error:
+        raise _cannot_listen(place, one_line(error)) from None
     with signals.sigterm_raises(), contextlib.ExitStack() as stack:
         stack.callback(lambda: server.stop(grace=1).wait())  # the last answers go out
         server.start()
@@ -81,17 +106,6 @@ def serve(
             time.sleep(TICK)
 
 
-def _listen(server, place):
-    try:
-        server.add_insecure_port(place.address)
-    except RuntimeError:
-        raise ZooError(
-            f"the chief of the search cannot listen at {place.address}: end the "
-            f"process that has the port (an earlier search?), or set another {PORT}; "
-            "the host must be this machine."
-        ) from None
-
-
 class _Servicer(OracleServicer):
     """Answers the workers.
 
@@ -99,10 +113,10 @@ class _Servicer(OracleServicer):
         error: what the oracle raised, if it did.
     """
 
-    def __init__(self, oracle, search):
+    def __init__(self, oracle, search, watched):
         super().__init__(oracle)
         self.error: Exception | None = None
-        self._search = search
+        self._search, self._watched = search, watched
         self._turn = threading.RLock()  # Keras Tuner's stays locked after an exception
         self._heard: dict[str, float] = {}  # worker -> when
         self._processes: dict[str, str] = {}  # worker -> which process it is now
@@ -133,22 +147,25 @@ class _Servicer(OracleServicer):
     def CreateTrial(self, request, context):  # noqa: N802, D102, Keras Tuner's
         worker = self._greet(context)
         with self._turn:
-            process = dict(context.invocation_metadata())[PROCESS]
-            if self._processes.get(worker, process) != process:
-                self._lose(worker, "was started again")
-            self._processes[worker] = process
-            response = self._call(super().CreateTrial, request, context)
+            response = self._call(context, self._create, worker, request, context)
             stopped = protos.get_proto().TrialStatus.STOPPED
             if response.trial.status == stopped:
                 self._told.add(worker)
             self._heard[worker] = time.monotonic()  # the oracle may have taken long
             return response
 
+    def _create(self, worker, request, context):
+        process = dict(context.invocation_metadata())[PROCESS]
+        if self._processes.get(worker, process) != process:
+            self._lose(worker, "was started again", quiet=self._watched)
+        self._processes[worker] = process
+        return super().CreateTrial(request, context)
+
     def GetSpace(self, request, context):  # noqa: D102
         worker = self._greet(context)
         if LEAVES in dict(context.invocation_metadata()):
             with self._turn:
-                self._take_back(worker)
+                self._call(context, self._take_back, worker)
         return super().GetSpace(request, context)
 
     def GetTrial(self, request, context):  # noqa: D102, also the sign of life
@@ -158,12 +175,12 @@ class _Servicer(OracleServicer):
     def UpdateTrial(self, request, context):  # noqa: D102
         with self._turn:
             self._refuse_former(request.trial_id, context)
-            return self._call(super().UpdateTrial, request, context)
+            return self._call(context, super().UpdateTrial, request, context)
 
     def EndTrial(self, request, context):  # noqa: D102
         with self._turn:
             self._refuse_former(request.trial.trial_id, context)
-            return self._call(super().EndTrial, request, context)
+            return self._call(context, super().EndTrial, request, context)
 
     def _greet(self, context):
         """Note that a worker lives; return its name."""
@@ -182,35 +199,38 @@ class _Servicer(OracleServicer):
         process = dict(context.invocation_metadata())[PROCESS]
         theirs = self.oracle.ongoing_trials.get(worker)
         if not theirs or theirs.trial_id != trial:
-            why = f"trial {trial} is no longer {worker}'s, which was silent for long"
+            why = f"its trial is no longer {worker}'s, which was silent for long"
         elif self._processes.get(worker) != process:
             why = f"another process has come as {worker}"
         else:
             return
         context.abort(grpc.StatusCode.ABORTED, why)
 
-    def _call(self, rpc, request, context):
+    def _call(self, context, function, *words):
+        """Call a function; what it raises ends the chief."""
         if self.error is None:
             try:
-                return rpc(request, context)
+                return function(*words)
             except Exception as error:
                 self.error = error
         context.abort(grpc.StatusCode.INTERNAL, one_line(self.error))
 
-    def _lose(self, worker, how):
+    def _lose(self, worker, how, quiet=False):
         trial = self._take_back(worker)
         if trial is None:
             return
         name = trial.trial_id
+        number = 1 + self.oracle.start_order.index(name)
         self._losses[name] += 1
         if self._losses[name] < MOST_LOSSES:
-            say(f"Worker {worker} {how}: its trial {name} is run again.")
+            if not quiet:
+                say(f"Worker {worker} {how}: its trial {number} is run again.")
             return
         trial.message = (
             f"it took {MOST_LOSSES} workers along, the last one {worker}, which {how}: "
             "out of memory?"
         )
-        say(f"Trial {name} has failed: {trial.message}")
+        say(f"Trial {number} has failed: {trial.message}")
         self._fail(worker, trial)
 
     def _take_back(self, worker):

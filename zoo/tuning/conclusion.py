@@ -32,7 +32,7 @@ def conclusion(
 def _unfinished(search):
     if not search.facts["over"]:
         ended = sum(trial.status != "running" for trial in search.trials)
-        asked = search.facts.get("trials")
+        asked = search.facts["trials"]
         of = f" of {asked}" if asked else ""
         yield f"The search still runs, or was stopped: {ended}{of} trials have ended."
 

@@ -12,13 +12,12 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from zoo.report.figures import COLOURS, INK, PANEL, Drawing, draw
-from zoo.report.page import short
 from zoo.tuning.importance import Importance
 from zoo.tuning.records import Trial
-from zoo.tuning.scales import Axis, Objective, number
+from zoo.tuning.scales import MOST, MOST_LEVELS, Axis, Objective, room
 
 BLUE, ORANGE, _GREEN, _RED = COLOURS[6], COLOURS[1], COLOURS[2], COLOURS[7]
-_MOST = 44  # characters: of all the labels of an axis, of a name
+_MOST_BESIDE = 24  # characters: as long as the axis of the scores is high
 
 
 def progress(
@@ -181,7 +180,7 @@ def _score_axis(axis, objective):
     axis.set_major_locator(MaxNLocator(6))
     if objective.percent:
         axis.set_major_formatter(PercentFormatter(1))
-    axis.axes.set_ylabel(plain(objective.name, 40))
+    axis.axes.set_ylabel(plain(objective.name, _MOST_BESIDE))
 
 
 def _edge(objective):
@@ -218,7 +217,7 @@ def _crosses(axes, x):
         )  # fmt: skip
 
 
-def plain(text: str, most: int = _MOST) -> str:
+def plain(text: str, most: int = MOST) -> str:
     """Return a text that Matplotlib takes literally, at most so many characters."""
     text = " ".join(str(text).split())
     if len(text) > most:  # the end tells names apart as well
@@ -229,7 +228,7 @@ def plain(text: str, most: int = _MOST) -> str:
 
 def fitted(texts: Sequence[str]) -> list[str]:
     """Cut the labels of an axis so that they fit side by side."""
-    return [plain(text, max(3, _MOST // len(texts) - 1)) for text in texts]
+    return [plain(text, room(len(texts))) for text in texts]
 
 
 def _medians(axis, done):
@@ -246,14 +245,21 @@ def _effect_label(axis, done, objective):
     if not done:
         return f"{start}: no trial that has it is completed."
     if axis.levels:
-        medians = [
-            f"{short(level)} {objective.text(median)}"
-            for level, median in _medians(axis, done).items()
-        ]
-        return f"{start}: medians {', '.join(medians)}."
+        return f"{start}: {_told(_medians(axis, done), axis, objective)}."
     ranked = sorted(done, key=lambda trial: -objective.sign * trial.score)
     values = [t.values[axis.name] for t in ranked[: -(-len(ranked) // 4)]]
     return (
-        f"{start}: best at {number(values[0])}; the best quarter lies from "
-        f"{number(min(values))} to {number(max(values))}."
+        f"{start}: best at {axis.text(values[0])}; the best quarter lies from "
+        f"{axis.text(min(values))} to {axis.text(max(values))}."
     )
+
+
+def _told(medians, axis, objective):
+    """Say the medians of levels; of many levels the three best."""
+    what = "medians"
+    if len(medians) > MOST_LEVELS:
+        what = f"the best medians of {len(medians)} levels:"
+        ranked = sorted(medians.items(), key=lambda of: -objective.sign * of[1])
+        medians = dict(ranked[:3])
+    parts = [f"{axis.text(of)} {objective.text(at)}" for of, at in medians.items()]
+    return f"{what} {', '.join(parts)}"

@@ -9,9 +9,11 @@ from pathlib import Path
 from types import ModuleType
 
 from zoo import console, export
+from zoo.errors import Diverged, ZooError
 from zoo.files import write_json
 from zoo.training import options, resuming
-from zoo.tuning import progress, records, report
+from zoo.tuning import progress, records, report, searching
+from zoo.tuning.recipe import EPOCHS
 
 
 @console.errors_only("tensorflow")
@@ -30,26 +32,19 @@ def prove(search: records.Search, recipe: ModuleType, problem, asked) -> dict:
     Returns:
         What `result.json` holds.
     """
-    objective, best = search.facts["objective"], search.best
-    config = problem.config(best.values)
+    config = problem.config(search.best.values)
     first = config.seed + asked.retrains  # the search has used those before
     seeds = range(first, first + asked.final_seeds)
-    print(f"\nTraining the best, trial {best.number}, on other seeds ...", flush=True)
-    runs = []
-    with console.progress_bar("Trainings", "training", len(seeds)) as bar:
-        for seed in seeds:
-            own = dataclasses.replace(config, seed=seed, **_places(search.directory))
-            runs.append(_run(recipe, own, search))
-            bar.clear()
-            _show(runs[-1], objective)
-            bar.update()
+    with searching.interruptible():
+        runs = _run_all(recipe, config, seeds, search)
     result = _result(search, runs)
+    exported = Path(result["saved_model"])
+    served = asked.saved_models_dir / exported.parent.name
     before = search.result or {}
-    if before.get("path") == result["path"]:  # the same command again
+    is_there = before.get("path") == result["path"]  # from the same command
+    if is_there and Path(before["saved_model"]).parent == served:
         result["saved_model"] = before["saved_model"]
     else:
-        exported = Path(result["saved_model"])
-        served = asked.saved_models_dir / exported.parent.name
         result["saved_model"] = str(export.copy(exported, served))
     chosen = dataclasses.replace(config, seed=result["seed"])
     result["command"] = options.command(recipe.NAME, recipe.PRESETS, chosen)
@@ -59,20 +54,44 @@ def prove(search: records.Search, recipe: ModuleType, problem, asked) -> dict:
     return result
 
 
+def _run_all(recipe, config, seeds, search) -> list[dict]:
+    """Return the metrics of a run with each seed; of those that did not diverge."""
+    places, runs, number = _places(search.directory), [], search.best.number
+    log = places["runs_dir"] / "log.txt"
+    print(f"\nTraining the best, trial {number}, on other seeds; see {log}", flush=True)
+    with console.progress_bar("Trainings", "training", len(seeds)) as bar:
+        for seed in seeds:
+            own = dataclasses.replace(config, seed=seed, **places)
+            try:
+                runs.append(_run(recipe, own, search, log))
+                shown = _line(runs[-1], search)
+            except Diverged:
+                shown = f"seed {seed}   diverged: it is left out"
+            bar.clear()
+            print(shown, flush=True)
+            bar.update()
+    if not runs:
+        raise ZooError(
+            f"the best configuration, trial {number}, diverges on every other seed: "
+            "search again beside it, with --retrains 3 --fork."
+        )
+    return runs
+
+
 def _places(directory: Path) -> dict[str, Path]:
     folder = directory / "final"
     return {"runs_dir": folder / "runs", "saved_models_dir": folder / "saved_models"}
 
 
-def _run(recipe, config, search) -> dict:
+def _run(recipe, config, search, log) -> dict:
     """Return the metrics of a run, done now or before the command was killed."""
     path = resuming.find_complete(recipe.NAME, config.runs_dir, config)
     if path is None:
-        config.runs_dir.mkdir(parents=True, exist_ok=True)
+        log.parent.mkdir(parents=True, exist_ok=True)
         words = [*options.words(recipe.PRESETS, config), "--resume", resuming.AUTO]
         with (
-            (config.runs_dir / "log.txt").open("a", encoding="utf8") as log,
-            contextlib.redirect_stdout(log),
+            log.open("a", encoding="utf8") as file,
+            contextlib.redirect_stdout(file),
         ):
             recipe.main(words)
         path = resuming.find_complete(recipe.NAME, config.runs_dir, config)
@@ -82,11 +101,11 @@ def _run(recipe, config, search) -> dict:
     return metrics | {"path": str(path), "score": search.better(values)}
 
 
-def _show(run, objective):
-    print(
-        f"seed {run['seed']}   {objective} {run['score']:.4f}   test accuracy "
-        f"{run['test_accuracy']:.2%}   {progress.duration(run['train_seconds'])}",
-        flush=True,
+def _line(run, search) -> str:
+    return (
+        f"seed {run['seed']}   {search.facts['objective']} {run['score']:.4f}   "
+        f"test accuracy {run['test_accuracy']:.2%}   "
+        f"{progress.duration(run['train_seconds'])}"
     )
 
 
@@ -116,26 +135,25 @@ def _summary(search, result, page) -> str:
     tests, scores = result["test_accuracies"], result["final_scores"]
     seeds = ", ".join(map(str, result["seeds"]))
     tried = sum(trial.score is not None for trial in search.trials)
-    return (
+    lines = [
         f"\nsearch score    {progress.outcome(search.best)}   {objective} of trial "
-        f"{result['trial']}, the best of {tried}\n"
-        f"defaults        {progress.outcome(default)}   trial 1\n"
-        f"trained anew    {_spread(scores, '.4f')}   {objective}, seeds {seeds}\n"
-        f"gap             {result['gap']:+.4f}   {_meaning(result['gap'], tried)}\n"
-        f"test accuracy   {_spread(tests, '.2%')}   each training tested once\n\n"
-        f"Report       {page}\n"
-        f"Record       {search.directory}\n"
-        f"Model        {result['model']}\n"
-        f"SavedModel   {result['saved_model']}\n"
-        f"Views        tensorboard --logdir {search.directory / 'tensorboard'}\n"
-        f"Run again    {result['command']}"
-    )
-
-
-def _meaning(gap, tried):
-    if gap > 0:
-        return f"so much is the best of {tried} flattered by having been chosen"
-    return "trained anew it is no worse than in the search"
+        f"{result['trial']}, the best of {tried}",
+        f"defaults        {progress.outcome(default)}   trial 1",
+        f"trained anew    {_spread(scores, '.4f')}   {objective}, seeds {seeds}, each "
+        "with validation images of its own",
+        f"gap             {result['gap']:+.4f}   how much worse than in the search: "
+        "chosen as the best, other images, chance",
+        f"test accuracy   {_spread(tests, '.2%')}   each training tested once\n",
+        f"Report       {page}",
+        f"Record       {search.directory}",
+        f"Model        {result['model']}",
+        f"SavedModel   {result['saved_model']}",
+        f"Views        tensorboard --logdir {search.directory / 'tensorboard'}",
+        f"Run again    {result['command']}",
+    ]
+    if EPOCHS in default.values:  # Hyperband trains it for a few epochs first
+        del lines[1]
+    return "\n".join(lines)
 
 
 def _spread(values, form) -> str:

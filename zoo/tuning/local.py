@@ -17,9 +17,7 @@ from zoo.tuning import place
 
 MOST_STARTS = 4  # of a worker, while no trial ends
 BAD_INPUT = ZooError.exit_code
-ALONE = (
-    45  # seconds without any worker: by then the chief has missed those that are lost
-)
+ALONE = 45  # seconds without any worker: more than the chief takes to miss them
 
 
 @contextlib.contextmanager
@@ -84,7 +82,7 @@ class Group:
         with self._log(worker).open("ab") as log:
             self._running[worker] = subprocess.Popen(
                 self._command,
-                env=os.environ | self._environment | {place.ID: f"tuner{worker}"},
+                env=os.environ | self._environment | {place.ID: _name(worker)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -125,11 +123,10 @@ class Group:
         if code < 0:
             how = f"was killed by {signal.Signals(-code).name}"
         if self._starts[worker] < MOST_STARTS:
-            say(f"Worker {worker} {how}; it is started again.")
+            say(f"Worker {_name(worker)} {how}; it is started again.")
             return self.start(worker)
-        what = (
-            f"Worker {worker} {how}, {MOST_STARTS} times in a row: {self._log(worker)}"
-        )
+        times = f"{MOST_STARTS} times in a row"
+        what = f"Worker {_name(worker)} {how}, {times}: {self._log(worker)}"
         if not self._running:
             raise WorkerLost(
                 f"{what} tells why. No worker is left; the same command goes on with "
@@ -164,3 +161,7 @@ class Group:
                 return True
             time.sleep(0.05)
         return False
+
+
+def _name(worker):
+    return f"tuner{worker}"

@@ -2,8 +2,9 @@
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import keras
 import psutil
@@ -11,6 +12,7 @@ import tensorflow as tf
 from keras.src.backend.common import global_state  # has no public name
 
 _CGROUPS = Path("/sys/fs/cgroup")
+_Built = TypeVar("_Built")
 _WAITING = "uninitialized_variables"  # Keras's list of those to initialize later
 
 
@@ -35,6 +37,18 @@ def shapes_alone() -> Iterator[None]:
         yield
     finally:
         keras.layers.Layer.add_weight = add_weight
+
+
+def sparing(build: Callable[[], _Built]) -> _Built:
+    """Return what `build()` returns, with `shapes_alone` if it leaves the weights be.
+
+    Args:
+        build: it is called again, with values, if it fails without: because it looks at
+            the weights (`set_weights`, `Normalization.adapt`), or because it is wrong.
+    """
+    with contextlib.suppress(Exception), shapes_alone():
+        return build()
+    return build()
 
 
 def needed(model: keras.Model, batch_size: int) -> int:

@@ -2,24 +2,23 @@
 
 import contextlib
 import gc
-import hashlib
-import inspect
 from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import keras_tuner
-import numpy as np
+import tensorflow as tf
 
 from zoo.errors import ZooError, positive_integer
-from zoo.tuning import memory, progress, searching
+from zoo.tuning import identity, memory, progress, searching
 from zoo.tuning.records import Search
 from zoo.tuning.searching import Options
 from zoo.tuning.trials import Training
 
 
 def search(
-    build: Callable[[keras_tuner.HyperParameters], keras.Model],
+    build: Callable[[keras_tuner.HyperParameters], keras.Model]
+    | keras_tuner.HyperModel,
     train,
     validation,
     *,
@@ -40,11 +39,21 @@ def search(
     directory is refused. Before the first trial the smallest and the largest model of
     the space are tried. `zoo tune report DIRECTORY` makes a page of it at any time.
 
+    What tells two searches apart is the arguments, the space, every number of the data,
+    and the code of `build` with all of yours that it refers to: functions, classes,
+    numbers, lists, arrays. Not seen are the libraries' versions, what their objects
+    hold (the weights of a model that `build` takes over), what is found by its name as
+    the program runs (`getattr`, a file that `build` reads), and the numbers of a
+    dataset whose first batch is another each time: there the form and the length count.
+
     Args:
         build: `build(hp)` returns a compiled model, as for Keras Tuner. If it declares
-            `epochs` or `batch_size` with `hp`, those are what the trial trains with.
-        train: `(x, y)`, arrays, or a `tf.data.Dataset` of batches `(x, y)`, of one
-            epoch, in the same order each time.
+            `epochs` or, for arrays, `batch_size` with `hp`, those are what the trial
+            trains with; with `"hyperband"`, the epochs that it has chosen. Of a
+            `HyperModel` only `build` is called, never `fit`.
+        train: `(x, y)` or `(x, y, sample_weight)`, of arrays, of which each may be a
+            dict or a list of several; or a `tf.data.Dataset` of batches of these, of
+            one epoch, in the same order each time.
         validation: the same; what the objective is measured on.
         tuner: `"random"`, `"hyperband"`, `"bayesian"`, `"grid"` or `"coarse-to-fine"`.
         objective: what is logged of the validation, `val_...`; the best of the epochs
@@ -71,6 +80,7 @@ def search(
 
     Example:
         >>> import tempfile
+        >>> import numpy as np
         >>> def build(hp):
         ...     units = hp.Int("units", 1, 8)
         ...     layers = [keras.layers.Dense(units), keras.layers.Dense(1)]
@@ -100,31 +110,41 @@ class ModelProblem:
         positive_integer("epochs", epochs)
         positive_integer("batch_size", batch_size)
         self.name = getattr(build, "__name__", type(build).__name__)
-        self._build, self._train, self._validation = build, train, validation
+        is_hyper_model = isinstance(build, keras_tuner.HyperModel)
+        self._build = build.build if is_hyper_model else build
+        self._train = _checked("train", train)
+        self._validation = _checked("validation", validation)
         self._epochs, self._batch_size = epochs, batch_size
 
     def facts(self) -> dict:
         """Return what must be the same for a search to go on, by name."""
         return {
-            "code": _source(self._build),
-            "data": [_digest(data) for data in (self._train, self._validation)],
+            "code": identity.of_code(self._build),
+            "data": [identity.of_data(data) for data in self._data],
             "epochs": self._epochs,
             "batch_size": self._batch_size,
         }
 
     def space(self, hp) -> None:
         """Declare all hyper-parameters."""
-        with memory.shapes_alone():  # the preflight has not seen yet what fits
-            self._build(hp)
+        # The preflight has not seen yet what fits.
+        memory.sparing(lambda: self._build(hp))
+        if "batch_size" in hp.values and not isinstance(self._train, tuple):
+            raise ZooError(
+                "batch_size is searched, but train is a dataset, in batches already: "
+                "pass arrays, or leave it out."
+            )
 
     def build(self, hp) -> keras.Model:
-        """Return the compiled model."""
+        """Return the compiled model, built for the data."""
         model = self._build(hp)
         if not isinstance(model, keras.Model) or not model.compiled:
             raise ZooError(
                 "build(hp) must return a compiled keras.Model: call model.compile in "
                 f"it. Received: {type(model).__name__}"
             )
+        if not model.built:  # it is subclassed, or has no Input
+            model(_symbolic(self._train))
         return model
 
     def batch_size(self, hp) -> int:
@@ -164,7 +184,8 @@ class ModelProblem:
 
     def _fit(self, hp, model, train, validation, epochs, callbacks):
         if isinstance(train, tuple):
-            data = dict(zip(("x", "y"), train, strict=True))
+            names = ("x", "y", "sample_weight")
+            data = dict(zip(names, train, strict=False))  # weights or none
             data["batch_size"] = self.batch_size(hp)
         else:
             data = {"x": train, "shuffle": False}  # its order is its own
@@ -180,27 +201,47 @@ class ModelProblem:
         """Return nothing: there is no command that trains the same."""
 
 
+def _checked(name, data):
+    """Return what `fit` can be given again and again; raise if it is not."""
+    if isinstance(data, tf.data.Dataset):
+        batches = int(data.cardinality())
+        if batches == tf.data.INFINITE_CARDINALITY:
+            raise ZooError(f"{name} never ends: give it an end with {name}.take(steps)")
+        if batches:
+            return data
+    elif isinstance(data, tuple) and len(data) in (2, 3):
+        shapes = [getattr(each, "shape", ()) for each in keras.tree.flatten(data)]
+        lengths = {shape[0] if len(shape) else 0 for shape in shapes}
+        if len(lengths) == 1 and lengths != {0}:
+            return data
+    raise ZooError(
+        f"{name} must be a tuple (x, y) or (x, y, sample_weight) of arrays of as many "
+        "examples each, one or more, or a tf.data.Dataset of batches of them. "
+        f"Received: {_form(data)}"
+    )
+
+
+def _form(data):
+    if isinstance(data, tuple):
+        return f"({', '.join(map(_form, data))})"
+    if isinstance(data, tf.data.Dataset):
+        return "a dataset of 0 batches"
+    shape = getattr(data, "shape", None)
+    return type(data).__name__ + ("" if shape is None else f" of shape {tuple(shape)}")
+
+
+def _symbolic(data):
+    """Return a stand-in for a batch of x, of any size."""
+    x = data[0] if isinstance(data, tuple) else data.element_spec[0]
+    return keras.tree.map_structure(
+        lambda each: keras.KerasTensor(
+            (None, *each.shape[1:]), keras.backend.standardize_dtype(each.dtype)
+        ),
+        x,
+    )
+
+
 def _first_batch(data, batch_size):
     if isinstance(data, tuple):
-        return tuple(array[:batch_size] for array in data)
+        return keras.tree.map_structure(lambda array: array[:batch_size], data)
     return data.take(1)
-
-
-def _digest(data) -> str:
-    """Return a digest of arrays, or what is known of a dataset: its form and length."""
-    if not isinstance(data, tuple):
-        return f"{data.element_spec}, {int(data.cardinality())} batches"
-    sha = hashlib.sha256()
-    for array in data:
-        array = np.ascontiguousarray(array)
-        sha.update(f"{array.dtype}{array.shape}".encode())
-        sha.update(array.view(np.uint8).data)
-    return sha.hexdigest()
-
-
-def _source(build) -> str:
-    try:
-        text = inspect.getsource(build)
-    except (OSError, TypeError):  # typed at a prompt, or no function
-        text = repr(type(build))
-    return hashlib.sha256(text.encode()).hexdigest()

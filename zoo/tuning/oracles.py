@@ -69,6 +69,17 @@ class Kept:
         """Whether no further trial may begin."""
         return self.most_seconds is not None and self.seconds >= self.most_seconds
 
+    @property
+    def finished(self) -> bool:
+        """Whether no trial is left, neither to begin nor to go on with."""
+        if self.ongoing_trials or self._retry_queue:
+            return False
+        return len(self.trials) >= self.max_trials or self.out_of_time or self.hopeless
+
+    def number_of(self, trial_id: str) -> int:
+        """Return which trial it is, in the order in which they began, from 1."""
+        return 1 + self.start_order.index(trial_id)
+
     @synchronized
     def create_trial(self, tuner_id):
         """Return the next trial; `STOPPED` at the end, `IDLE` before it is known."""
@@ -158,7 +169,8 @@ class _Grid(Kept, keras_tuner.Oracle):
     @functools.cached_property
     def _points(self):
         points = space.grid(self.hyperparameters, self.max_trials - 1)
-        return list(space.configurations(points))
+        first = space.defaults(self.hyperparameters).values
+        return [values for values in points if values != first]
 
 
 class _CoarseToFine(Kept, CoarseToFine):

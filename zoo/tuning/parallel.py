@@ -61,9 +61,16 @@ def parallel(
     label = (
         f"Parallel coordinates of {len(ranked)} completed trials: each line goes from "
         f"a trial's values down to its {objective.name}; the bluer the better; orange: "
-        f"trial {best.number}, the best."
+        f"trial {best.number}, the best{_beyond(ranked, objective)}."
     )
     return draw(name, label, (PANEL[0], _ROW * (len(axes) + 1)), paint)
+
+
+def _beyond(trials, objective):
+    """Say how many scores are drawn at an end of their axis that lie beyond it."""
+    low, high = objective.range
+    count = sum(not low <= trial.score <= high for trial in trials)
+    return f"; {count} beyond the axis end{'s' * (count == 1)} at it" if count else ""
 
 
 def _row(canvas, row, title, ticks, unused):
@@ -85,7 +92,17 @@ def _row(canvas, row, title, ticks, unused):
 
 
 def _score_ticks(scale, objective):
-    write = (lambda share: f"{100 * share:.3g}%") if objective.percent else number
-    if not scale.varies:
-        return [(0.5, write(scale.low))]
-    return [(scale.place(value), write(value)) for value in scale.round_values()]
+    """Return places and labels with as many digits as the page, or as tell them apart.
+
+    A score is no bound that was typed: it is not written in full.
+    """
+    factor, unit = (100, "%") if objective.percent else (1, "")
+    digits = 4
+    if scale.varies:
+        largest = max(abs(scale.low), abs(scale.high))
+        digits = max(4, 2 + math.ceil(math.log10(largest / (scale.high - scale.low))))
+
+    def write(score):
+        return number(factor * score, digits) + unit
+
+    return scale.labels(write) if scale.varies else [(0.5, write(scale.low))]

@@ -28,8 +28,9 @@ class Place:
 
     @property
     def address(self) -> str:
-        """The chief's `"host:port"`."""
-        return f"{self.host}:{self.port}"
+        """The chief's `"host:port"`, `"[host]:port"` if the host has colons itself."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
 
 
 def from_environment() -> Place | None:
@@ -49,4 +50,4 @@ def from_environment() -> Place | None:
     port = given[PORT]
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
         raise ZooError(f"{PORT} must be a port, 1 to 65535. Received: {port!r}")
-    return Place(given[ID], given[HOST], int(port))
+    return Place(given[ID], given[HOST].strip("[]"), int(port))

@@ -9,6 +9,8 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from zoo import console
 from zoo.errors import ZooError, unknown
 from zoo.tuning import memory
@@ -55,7 +57,8 @@ def check(problem: "Problem", objective: str) -> Extremes:
 
     Raises:
         ZooError: (a `ValueError`) the largest model needs more memory than there is,
-            one of them cannot be built or trained, or the objective is not logged.
+            one of them cannot be built or trained, or the objective is not logged, or
+            is not one number.
     """
     space = _Space(problem)
     found = Extremes(space.extreme(-1), space.extreme(1))
@@ -120,15 +123,13 @@ class _Space:
         values = self._complete(values)
         key = frozenset(values.items())
         if key not in self._sizes:
-            hp, model = self._count(values)
+            with blaming("build", values):
+                hp, model = memory.sparing(lambda: self._build(values))
+                parameters = model.count_params()
             with blaming("batch_size", hp.values):
                 batch_size = self._problem.batch_size(hp)
-            size = Size(
-                dict(hp.values),
-                model.count_params(),
-                batch_size,
-                memory.needed(model, batch_size),
-            )
+                needed = memory.needed(model, batch_size)
+            size = Size(dict(hp.values), parameters, batch_size, needed)
             self._seen.merge(hp, overwrite=False)
             self._sizes[key] = self._sizes[frozenset(hp.values.items())] = size
         return self._sizes[key]
@@ -141,14 +142,6 @@ class _Space:
                 value = values.get(parameter.name, parameter.default)
                 result.setdefault(parameter.name, value)
         return result
-
-    def _count(self, values):
-        try:
-            with memory.shapes_alone():
-                return self._build(values)
-        except Exception:  # it is wrong, or looks at the weights: see which
-            with blaming("build", values):
-                return self._build(values)
 
     def _build(self, values):
         hp = self._new()
@@ -205,3 +198,9 @@ def _refuse_other_objective(objective, logs):
         )
     if objective not in measured:
         raise unknown("objective", objective, measured)
+    if np.ndim(logs[objective]):
+        raise ZooError(
+            f"the objective {objective} must be one number, but a model logs "
+            f"{np.size(logs[objective])} of them: have its metric average them, as "
+            "keras.metrics.F1Score(average='macro') does."
+        )

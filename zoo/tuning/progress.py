@@ -1,9 +1,10 @@
 """What is seen of a search while it runs: a bar for a training, a line for a trial."""
 
 import keras
+import keras_tuner
 
 from zoo import console
-from zoo.tuning.records import Search, Trial
+from zoo.tuning.records import Trial
 
 
 class Bar(keras.callbacks.Callback):
@@ -58,20 +59,21 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def line(search: Search, oracle, ended: Trial) -> str:
+def line(oracle: keras_tuner.Oracle, ended: Trial) -> str:
     """Return what is said when a trial has ended.
 
     Args:
-        search: the search so far.
         oracle: what chooses the trials, and has the clock.
         ended: the trial.
     """
-    number = f"{ended.number:{len(str(oracle.max_trials))}}/{oracle.max_trials}"
-    parts = [f"trial {number}", f"{search.facts['objective']} {outcome(ended)}"]
+    number, (best,) = oracle.number_of(ended.id), oracle.get_best_trials(1)
+    number = f"{number:{len(str(oracle.max_trials))}}/{oracle.max_trials}"
+    parts = [f"trial {number}", f"{oracle.objective.name} {outcome(ended)}"]
     if ended.status == "failed":
         parts[1] = f"failed: {ended.error}"
-    if search.best:
-        parts.append(f"best {search.best.score:.4f} (trial {search.best.number})")
+    if best.score is not None:
+        of = oracle.number_of(best.trial_id)
+        parts.append(f"best {best.score:.4f} (trial {of})")
     parts.append(duration(ended.seconds))
     if left := _seconds_left(oracle):
         parts.append(f"about {duration(left)} left")

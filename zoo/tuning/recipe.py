@@ -41,12 +41,14 @@ class RecipeProblem:
         self._given, self._strategy = given, strategy
         self._splits: Splits = splits
         self._validation = None
+        spaces.explore(self.space)  # it refuses what cannot be given
 
     def facts(self) -> dict:
         """Return what must be the same for a search to go on, by name."""
         return {
             "code": _code(self._recipe),
             "data": self._splits.digest,
+            "replicas": self._strategy.num_replicas_in_sync,
             **resuming.effective(self._config),
         }
 
@@ -58,7 +60,7 @@ class RecipeProblem:
             value = getattr(self._config, name)
             if getattr(chosen, name) != value and name not in asked.given:
                 raise ZooError(
-                    f"{resuming.flag(name)} is what the search chooses, by others of "
+                    f"{resuming.flag(name)} is what the search chooses, with others of "
                     "its hyper-parameters: leave it out, or train with it by zoo train "
                     f"{self.name}."
                 )
@@ -159,11 +161,18 @@ class RecipeProblem:
 
 
 class _Given:
-    """Keras Tuner's `hp` without those hyper-parameters that are given."""
+    """Keras Tuner's `hp` without those hyper-parameters that are given.
 
-    def __init__(self, hp, config, given):
-        self._hp, self._config, self._names = hp, config, given
-        self._inactive, self.given = 0, set()  # of those, what was asked for
+    One that exists under a condition alone is no less searched: what it is given would
+    make the choice that it hangs on meaningless.
+
+    Attributes:
+        given: which were asked for.
+    """
+
+    def __init__(self, hp, config, names):
+        self._hp, self._config, self._names = hp, config, names
+        self._conditions, self.given = 0, set()
 
     def __getattr__(self, kind):
         declare = getattr(self._hp, kind)
@@ -171,31 +180,26 @@ class _Given:
             return declare
 
         def unless_given(name, *args, **kwargs):
-            if self._inactive:
-                return None
-            if name in self._names:
-                self.given.add(name)
-                return getattr(self._config, name)
-            return declare(name, *args, **kwargs)
+            if name not in self._names or self._conditions:
+                return declare(name, *args, **kwargs)
+            self.given.add(name)
+            return getattr(self._config, name)
 
         return unless_given
 
     @contextlib.contextmanager
     def conditional_scope(self, parent, values):
-        if parent not in self._names:
-            with self._hp.conditional_scope(parent, values):
-                yield
-            return
-        is_active = getattr(self._config, parent) in values
-        self._inactive += not is_active
-        yield
-        self._inactive -= not is_active
+        self._conditions += 1
+        with self._hp.conditional_scope(parent, values):
+            yield
+        self._conditions -= 1
 
 
 def _code(recipe) -> str:
-    """Return a digest of what makes the model: the recipe, and the zoo's models."""
+    """Return a digest of what decides a score: recipe, models, and pipeline."""
     here = Path(zoo.__file__).parent
-    files = [Path(recipe.__file__), here / "layers.py", *(here / "models").glob("*.py")]
+    files = [Path(recipe.__file__), here / "layers.py", here / "data" / "pipeline.py"]
+    files += (here / "models").glob("*.py")
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(path.read_bytes())

@@ -94,8 +94,10 @@ class Search:
         values = theirs.get("hyperparameters", {}).get("values", {})
         try:
             return dataclasses.replace(read(folder), number=number, values=values)
-        except FileNotFoundError:
-            return Trial(number, name, values)
+        except FileNotFoundError:  # it runs, or its worker left no more than this
+            error = theirs.get("message")
+            status = "failed" if theirs.get("status") == "FAILED" else "running"
+            return Trial(number, name, values, status=status, error=error)
 
     @property
     def best(self) -> Trial | None:

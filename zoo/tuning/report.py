@@ -8,7 +8,7 @@ from zoo.tuning.conclusion import conclusion, of_result
 from zoo.tuning.importance import Importance, importance
 from zoo.tuning.progress import duration
 from zoo.tuning.records import Search
-from zoo.tuning.scales import Objective, axes, number
+from zoo.tuning.scales import Objective, axes, digits_for
 
 
 def write(directory: str | Path, output: str | Path | None = None) -> Path:
@@ -44,7 +44,7 @@ def everything(search: Search) -> dict:
             for status in ("completed", "failed", "running")
         },
         "duration": duration(sum(trial.seconds for trial in search.trials)),
-        "command": _command(search.facts.get("command")),
+        "command": _command(search.facts["command"]),
         "status": _status(search),
         "final": of_result(search, "final_scores"),
         "test": of_result(search, "test_accuracies"),
@@ -52,7 +52,7 @@ def everything(search: Search) -> dict:
         "found": found,
         "fixed": _fixed(search, scales),
         "boxes": _boxes(search.boxes, scales),
-        "columns": _columns(search),
+        "columns": _columns(search, scales),
         "ranked": _ranked(search.trials, objective),
         "errors": _errors(search.trials),
         **_figures(search, scales, objective, found),
@@ -63,7 +63,7 @@ def _command(words):
     """Return the command of a search as it is typed; `None` if there was none."""
     if not words:
         return None
-    return shlex.join(["zoo", *words[2:]] if words[1:2] == ["zoo"] else words)
+    return shlex.join(words[1:] if words[:2] == ["-m", "zoo"] else ["python", *words])
 
 
 def _status(search):
@@ -108,24 +108,26 @@ def _fixed(search, scales):
 def _boxes(boxes, scales):
     """Return, for each hyper-parameter, what each round of coarse-to-fine drew from."""
     return [
-        (axis.name, [_box(box["box"].get(axis.name)) for box in boxes])
+        (axis.name, [_box(axis, box["box"].get(axis.name)) for box in boxes])
         for axis in scales
         if boxes
     ]
 
 
-def _box(box):
+def _box(axis, box):
     if box is None:
         return "all"
     if isinstance(box, dict):
-        return ", ".join(map(short, box["values"]))
-    return f"{number(box[0])} to {number(box[1])}"
+        return ", ".join(map(axis.text, box["values"]))
+    digits = digits_for(box, axis.digits)
+    return " to ".join(short(end, digits) for end in box)
 
 
-def _columns(search):
-    """Return the names of all hyper-parameters, the tuner's own last."""
-    names = dict.fromkeys(hp.name for hp in search.space)
-    return list(names | dict.fromkeys(n for t in search.trials for n in t.values))
+def _columns(search, scales):
+    """Return the names of all hyper-parameters, the tuner's own last, and digits."""
+    names = [hp.name for hp in search.space]
+    names += [name for trial in search.trials for name in trial.values]
+    return dict.fromkeys(names, 3) | {axis.name: axis.digits for axis in scales}
 
 
 def _ranked(trials, objective):

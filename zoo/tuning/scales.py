@@ -1,8 +1,9 @@
 """Where values and scores lie in a figure."""
 
+import functools
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from matplotlib.ticker import LogLocator, MaxNLocator
@@ -12,8 +13,10 @@ from zoo.tuning.records import Search, Trial
 
 # Hyperband's own: how long it trained a configuration moves the score like the rest.
 EPOCHS = "tuner/epochs"
-_MOST_LEVELS = 12  # named on an axis
-_APART = 0.18  # two tick labels, in lengths of the axis
+MOST_LEVELS = 12  # named on an axis, or in a sentence
+MOST = 44  # characters: of all the labels of an axis, of a name
+_APART = (0.18, 0.3, 0.5)  # two tick labels, in lengths of the axis
+_DIGITS = range(3, 16)  # with 16 a float is no longer what was typed
 
 
 @dataclass(frozen=True)
@@ -57,18 +60,55 @@ class Axis:
     def ticks(self) -> list[tuple[float, str]]:
         """Return places and their labels: both ends, and round values between."""
         if self.levels:
-            some = self.levels[:: -(-len(self.levels) // _MOST_LEVELS)]
-            return [(self.place(level), short(level)) for level in some]
-        return [(self.place(value), number(value)) for value in self.round_values()]
+            some = self.levels[:: -(-len(self.levels) // MOST_LEVELS)]
+            return [(self.place(level), self.text(level)) for level in some]
+        return self.labels(self.text)
 
-    def round_values(self) -> list[float]:
+    def labels(self, text: Callable[[float], str]) -> list[tuple[float, str]]:
+        """Return places and labels of a range: fewer than there may be if long.
+
+        Args:
+            text: writes a value.
+        """
+        for apart in _APART:
+            values = self.round_values(apart)
+            texts = [text(value) for value in values]
+            if max(map(len, texts)) <= room(len(texts)):
+                break
+        else:
+            values, texts = [self.low, self.high], [texts[0], texts[-1]]
+        return [*zip(map(self.place, values), texts, strict=True)]
+
+    def round_values(self, apart: float = _APART[0]) -> list[float]:
         """Return both ends of a range, and round values between them, not too near."""
         chosen: list[float] = []
         for value in (self.low, self.high, *self._round()):
             place = self.place(value)
-            if all(abs(place - self.place(other)) >= _APART for other in chosen):
+            if all(abs(place - self.place(other)) >= apart for other in chosen):
                 chosen.append(value)
         return sorted(chosen)
+
+    def text(self, value: object) -> str:
+        """Write a value with the digits of the axis."""
+        write = short if self.levels else number
+        return write(value, self.digits)
+
+    @functools.cached_property
+    def digits(self) -> int:
+        """The fewest digits that tell levels apart, or write all ticks as they are."""
+        if self.levels:
+            return digits_for(self.levels)
+        values = self.round_values()
+        enough = (d for d in _DIGITS if all(self._is_written(v, d) for v in values))
+        return next(enough, _DIGITS[-1])
+
+    def _is_written(self, value, digits):
+        """Return whether digits are enough for a value: to a thousandth of the axis."""
+        written = float(number(value, digits).replace(",", ""))
+        if math.isclose(written, value, rel_tol=1e-14):  # 0.1 + 0.2
+            return True
+        # Beyond an end there is no place: NaN, which is near to nothing.
+        return abs(self.place(written) - self.place(value)) <= 1e-3
 
     def _round(self):
         if self.sampling != "log":
@@ -149,10 +189,26 @@ def holds(box: Sequence[float] | dict, value: object) -> bool:
     return box[0] <= value <= box[1]
 
 
-def number(value: float) -> str:
+def number(value: float, digits: int = 3) -> str:
     """Write a number as the label of a tick."""
     whole = float(value).is_integer() and abs(value) < 1e6
-    return f"{value:,.0f}" if whole else f"{value:.3g}"
+    return f"{value:,.0f}" if whole else short(float(value), digits)
+
+
+def digits_for(values: Sequence, digits: int = _DIGITS[0]) -> int:
+    """Return the fewest digits, so many at least, that tell different values apart."""
+    different = len(set(values))
+    enough = (
+        some
+        for some in range(digits, _DIGITS.stop)
+        if len({short(value, some) for value in values}) == different
+    )
+    return next(enough, _DIGITS[-1])
+
+
+def room(count: int) -> int:
+    """Return how many characters each of so many labels of an axis may have."""
+    return max(3, MOST // count - 1)
 
 
 def axes(search: Search) -> list[Axis]:

@@ -1,6 +1,6 @@
 """The search itself: one directory, one fingerprint, from preflight to the best."""
 
-import functools
+import contextlib
 import hashlib
 import json
 import sys
@@ -57,7 +57,7 @@ class Options(NamedTuple):
             raise unknown("tuner", self.tuner, oracles.NAMES)
         positive_integer("trials", self.trials)
         positive_integer("retrains", self.retrains)
-        integer("seed", self.seed, least=0, below=2**32)
+        integer("seed", self.seed, least=0, below=2**32 - self.retrains)
         if self.max_minutes is not None:
             number("max_minutes", self.max_minutes, above=0)
 
@@ -125,42 +125,115 @@ def run(
         hyperparameters=space,
         epochs=options.epochs,
     )
-    if here and not here.chief:
-        _work(problem, options, oracle, here, facts, Path(directory), fork)
-        return None
     directory = _own(Path(directory), facts, fork)
-    if not _has_begun(directory):
-        say("Trying the smallest and the largest model of the space ...")
-        preflight.check(problem, objective.name)
+    if here and not here.chief:
+        _work(problem, options, oracle, here, facts, directory)
+        return None
+    if _is_over(directory, options):
+        return _ended(oracle, options, directory)
+    if here:
+        chief.check(here)
+    if not any(directory.glob("trial_*/trial.json")):
+        _try_out(problem, objective, directory)
     writable(directory, "--directory")
-    with resuming.lock(directory):
+    with resuming.lock(directory, "search"):
         tuner = Trials(oracle, problem, directory, options.retrains, options.seed)
-        if not _is_over(directory, options):
-            (directory / records.RESULT).unlink(missing_ok=True)
-        told = _told(options) | {"command": command, "over": False}
-        write_json(directory / records.FACTS, facts | told, durable=True)
+        _write(facts, options, directory, command, over=False)
+        (directory / records.RESULT).unlink(missing_ok=True)
         _begin(oracle, options, directory)
         tuner.save()
-        try:
-            if workers:
-                words = [sys.executable, *command, "--directory", str(directory)]
-                with local.workers(workers, words, directory) as group:
-                    _serve(oracle, place.from_environment(), facts, group.check)
-            elif here:
-                _serve(oracle, here, facts)
-            else:
-                tuner.search()
-        except (KeyboardInterrupt, SystemExit):
-            say("The same command goes on with the search where it stopped.")
-            raise
+        with interruptible():
+            if not oracle.finished:
+                _search(tuner, here, facts, workers, command)
         tuner.save()
-        told["over"] = True
-        write_json(directory / records.FACTS, facts | told, durable=True)
+        _write(facts, options, directory, command, over=True)
         return _ended(oracle, options, directory)
 
 
+def _try_out(problem, objective, directory):
+    """Raise what would go wrong later, and leave no directory then."""
+    is_new = not directory.exists()
+    writable(directory, "--directory")
+    try:
+        say("Trying the smallest and the largest model of the space ...")
+        preflight.check(problem, objective.name)
+    except BaseException:
+        if is_new:
+            directory.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def interruptible():
+    """Say what goes on with what Ctrl-C or SIGTERM ends."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        say("\nThe same command goes on with the search where it stopped.")
+        raise
+
+
+def _search(tuner, here, facts, workers, command):
+    """Have all trials run: by workers of this machine or of others, or here."""
+    if workers:
+        directory = Path(tuner.project_dir)
+        words = [*_without(command, "--workers", "--directory"), "--directory"]
+        words = [sys.executable, *words, str(directory)]
+        with local.workers(workers, words, directory) as group:
+            here = place.from_environment()
+            chief.serve(tuner.oracle, here, _digest(facts), watch=group.check)
+    elif here:
+        chief.serve(tuner.oracle, here, _digest(facts))
+    else:
+        tuner.search()
+
+
+def _work(problem, options, oracle, here, facts, directory):
+    """Run trials of a chief, which has its search in the same directory."""
+    if _is_over(directory, options):
+        say(f"The search in {directory} is over.")
+        return
+    with worker.Client(oracle, here, _digest(facts)) as client:
+        if not (directory / records.FACTS).is_file():
+            raise ZooError(
+                f"the search of the chief at {here.address} is not in {directory}: all "
+                "processes of a search need the same folder, and --directory."
+            )
+        tuner = Trials(oracle, problem, directory, options.retrains, options.seed)
+        tuner.oracle = client
+        tuner.search()
+
+
+def _begin(oracle, options, directory):
+    """Start the clock and the lines; say where the search stands."""
+    if options.max_minutes is not None:
+        oracle.most_seconds = 60 * options.max_minutes
+
+    def show(ended):
+        record = records.read(directory / f"trial_{ended.trial_id}")
+        print(progress.line(oracle, record), flush=True)
+
+    oracle.ended = show
+    ended, asked = len(oracle.end_order), options.trials
+    going_on = f"going on after trial {ended} of {asked}"
+    print(
+        f"Search: {options.tuner}, {going_on if ended else f'{asked} trials'}, "
+        f"recorded in {directory}",
+        flush=True,
+    )
+    oracle.begin()
+
+
+def _write(facts, options, directory, command, over):
+    """Write down what the search is of, and what may change from part to part."""
+    if command:
+        words = _without(command, "--directory", "--fork")
+        command = [*words, "--directory", str(directory)]
+    told = {"command": command, "over": over, **_told(options)}
+    write_json(directory / records.FACTS, facts | told, durable=True)
+
+
 def _told(options):
-    """Return what may change from one part of a search to the next."""
     return {"trials": options.trials, "max_minutes": options.max_minutes}
 
 
@@ -171,36 +244,16 @@ def _is_over(directory, options):
     return before["over"] and before.items() >= _told(options).items()
 
 
-def _begin(oracle, options, directory):
-    """Start the clock and the lines; say where the search stands."""
-    if options.max_minutes is not None:
-        oracle.most_seconds = 60 * options.max_minutes
-    oracle.ended = functools.partial(_show, oracle, directory)
-    ended, asked = len(oracle.end_order), options.trials
-    going_on = f"going on after {ended} trials" if ended else f"{asked} trials"
-    print(f"Search: {options.tuner}, {going_on}, recorded in {directory}", flush=True)
-    oracle.begin()
-
-
-def _show(oracle, directory, ended):
-    search = Search(directory)
-    trial = next(trial for trial in search.trials if trial.id == ended.trial_id)
-    print(progress.line(search, oracle, trial), flush=True)
-
-
-def _serve(oracle, here, facts, watch=None):
-    chief.serve(oracle, here, _digest(facts), watch=watch)
-
-
-def _work(problem, options, oracle, here, facts, directory, fork):
-    if _is_over(directory, options) and not _differs(directory, facts):
-        say(f"The search in {directory} is over.")
-        return
-    with worker.Client(oracle, here, _digest(facts)) as client:
-        directory = _own(directory, facts, fork)  # the chief has made it by now
-        tuner = Trials(oracle, problem, directory, options.retrains, options.seed)
-        tuner.oracle = client
-        tuner.search()
+def _without(command: list[str], *flags: str) -> list[str]:
+    """Return the words of a command without some of its options."""
+    words, kept = iter(command), []
+    for word in words:
+        name = word.partition("=")[0].replace("_", "-")
+        if name not in flags:
+            kept.append(word)
+        elif "=" not in word and name != "--fork":
+            next(words, None)  # its value
+    return kept
 
 
 def _ended(oracle, options, directory):
@@ -211,17 +264,23 @@ def _ended(oracle, options, directory):
         failed = [trial for trial in search.trials if trial.status == "failed"]
         if failed:
             raise ZooError(
-                f"all {len(failed)} trials failed, the first with {failed[0].error}. "
-                f"All errors: zoo tune report {directory}"
+                f"all trials failed ({len(failed)}), the first with {failed[0].error}. "
+                f"Mend it and begin anew: delete {directory}, or name another one. All "
+                f"errors: zoo tune report {directory}"
             )
         raise ZooError(
             f"no trial was completed in {options.max_minutes:g} minutes: give the "
             "search more of --max-minutes; it goes on where it stopped."
         )
-    if tried < asked and oracle.out_of_time:
+    if oracle.out_of_time and tried < asked:
         print(f"The time is over, after {tried} of {asked} trials.")
+    elif tried < asked and options.tuner == "grid":
+        print(f"The grid is done, with {tried} of {asked} trials.")
     elif tried < asked:
-        print(f"The space is exhausted: all {tried} configurations were tried.")
+        print(
+            f"The space is exhausted: after {tried} of {asked} trials no other "
+            "configuration was found."
+        )
     return search
 
 
@@ -235,8 +294,8 @@ def _facts(problem, options, objective, space):
         "retrains": options.retrains,
         "seed": options.seed,
         **({} if options.tuner not in oracles.BY_TRIALS else trials),
-        "space": {hp.name: hp.get_config() for hp in space.space},
         **problem.facts(),
+        "space": {hp.name: hp.get_config() for hp in space.space},
     }
 
 
@@ -250,7 +309,11 @@ def _own(directory: Path, facts: dict, fork: bool) -> Path:
     number = 1
     while True:
         path = directory if number == 1 else Path(f"{directory}-{number}")
-        if not path.exists() or not any(path.iterdir()):
+        if not path.exists():
+            return path
+        if not path.is_dir():
+            raise ZooError(f"{path} is a file: name another folder for the search.")
+        if {entry.name for entry in path.iterdir()} <= {".lock"}:
             return path
         difference = _differs(path, facts)
         if not difference:
@@ -272,12 +335,12 @@ def _differs(directory: Path, facts: dict) -> str | None:
             continue
         if name == "space":
             name = next(hp for hp in {**was, **value} if was.get(hp) != value.get(hp))
-            return f"the range of {name} was {was.get(name)}, is {value.get(name)}"
+            if not (was.get(name) and value.get(name)):
+                return f"{name} is {'new in' if name in value else 'gone from'} it"
+            return f"the range of {name} was {was[name]}, is {value[name]}"
         if name == "code":
             return "the code of the model was another"
+        if name == "data":
+            return "the data were others"
         return f"{name} was {was}, is {value}"
     return None
-
-
-def _has_begun(directory):
-    return any(directory.glob("trial_*/trial.json"))

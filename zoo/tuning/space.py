@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Callable, Iterator
 
-import keras_tuner
 from keras_tuner import HyperParameters
 
 MOST_POINTS = 10  # of a grid, along one hyper-parameter
@@ -12,27 +11,40 @@ MOST_POINTS = 10  # of a grid, along one hyper-parameter
 def explore(declare: Callable[[HyperParameters], object]) -> HyperParameters:
     """Return all hyper-parameters that a function declares, at their defaults.
 
-    Those that exist under a condition only are found by calling it for each.
+    Those that it declares under a condition, or for some values only, are found by
+    calling it for each condition, and with each hyper-parameter at its ends or choices.
 
     Args:
         declare: calls `hp.Int(...)` and so on, as a Keras Tuner's `build(hp)` does.
     """
-    space, known, waiting = HyperParameters(), [], [[]]
+    space, waiting, asked = HyperParameters(), [{}], []
     while waiting:
-        hp = space.copy()
-        for condition in waiting.pop():
-            hp.values[condition.name] = condition.values[0]
+        hp, before = space.copy(), len(space.space)
+        hp.values.update(waiting.pop(0))
         for each in hp.space:
             if hp.is_active(each):
                 hp.values.setdefault(each.name, each.default)
         declare(hp)
         space.merge(hp, overwrite=False)
-        for scope in [*hp.active_scopes, *hp.inactive_scopes]:
-            if scope not in known:
-                known.append(scope)
-                if scope not in hp.active_scopes:
-                    waiting.append(scope)
+        settings = [_meeting(scope) for scope in hp.inactive_scopes]
+        for new in space.space[before:]:
+            settings += [{**_meeting(new.conditions), new.name: v} for v in ends(new)]
+        new_ones = [each for each in settings if each not in asked]
+        waiting += new_ones
+        asked += new_ones
     return defaults(space)
+
+
+def _meeting(conditions):
+    """Return values under which conditions hold."""
+    return {condition.name: condition.values[0] for condition in conditions}
+
+
+def ends(hp) -> list:
+    """Return the lowest and the highest value of a hyper-parameter, or all choices."""
+    if hasattr(hp, "min_value"):
+        return [hp.min_value, hp.max_value]
+    return list(hp.values)
 
 
 def defaults(space: HyperParameters) -> HyperParameters:
@@ -43,69 +55,57 @@ def defaults(space: HyperParameters) -> HyperParameters:
     return result
 
 
-def grid(space: HyperParameters, trials: int) -> HyperParameters:
-    """Return a grid over a space that has no more points than there are trials.
+def grid(space: HyperParameters, most: int) -> list[dict]:
+    """Return the configurations of a grid over a space.
 
     The hyper-parameters get a point more in turn, in the order in which the space
-    declares them, as long as the whole grid fits; what is important comes first there.
+    declares them, as long as the whole grid fits: what is important comes first there.
     The points are spread evenly over the range, as it is sampled; of one point it is
     the default.
 
     Args:
         space: what to lay a grid over.
-        trials: the most points that it may have.
+        most: the most configurations that it may have.
     """
-    counts = [1] * len(space.space)
-    growing = list(range(len(counts)))
-    while growing:
+    points, size = [[hp.default] for hp in space.space], 1
+    growing, before = list(range(len(points))), None
+    while points != before:
+        before = points
         for index in list(growing):
-            more = [*counts[:index], counts[index] + 1, *counts[index + 1 :]]
-            points = _points(space.space[index], more[index])
-            enough = itertools.islice(configurations(_grid(space, more)), trials + 1)
-            if len(points) < more[index] or len(list(enough)) > trials:
+            finer = _points(space.space[index], len(points[index]) + 1)
+            more = [*points[:index], finer, *points[index + 1 :]]
+            found = itertools.islice(_configurations(space, more), most + 1)
+            grown = len(list(found))
+            if len(finer) <= len(points[index]) or grown > most:
                 growing.remove(index)
-            else:
-                counts = more
-    return _grid(space, counts)
-
-
-def _grid(space, counts):
-    result = HyperParameters()
-    for hp, count in zip(space.space, counts, strict=True):
-        points = _points(hp, count)
-        choice = keras_tuner.engine.hyperparameters.Choice(
-            hp.name, points, conditions=hp.conditions
-        )
-        result.merge([choice])
-    return result
+            elif grown > size:  # else it is active nowhere yet
+                points, size = more, grown
+    return list(_configurations(space, points))
 
 
 def _points(hp, count):
     """Return up to `count` different values, spread over the range of `hp`."""
-    if count == 1:
-        return [hp.default]
     if count > MOST_POINTS:
         return []
     if hasattr(hp, "min_value"):
         values = [hp.prob_to_value((k + 0.5) / count) for k in range(count)]
-    else:
-        first = [hp.default, *(v for v in hp.values if v != hp.default)]
-        values = [v for v in hp.values if v in first[:count]]
-    return list(dict.fromkeys(values))
+        return list(dict.fromkeys(values))
+    first = [hp.default, *(value for value in hp.values if value != hp.default)]
+    return [value for value in hp.values if value in first[:count]]
 
 
-def configurations(space: HyperParameters) -> Iterator[dict]:
-    """Go through the values of all configurations of a space of choices."""
+def _configurations(space, points) -> Iterator[dict]:
+    """Go through the values of all configurations; the last hyper-parameter first."""
 
     def further(values, rest):
         if not rest:
             yield values
             return
-        first, *others = rest
-        if all(condition.is_active(values) for condition in first.conditions):
-            for value in first.values:
-                yield from further({**values, first.name: value}, others)
+        (hp, choices), *others = rest
+        if all(condition.is_active(values) for condition in hp.conditions):
+            for value in choices:
+                yield from further({**values, hp.name: value}, others)
         else:
             yield from further(values, others)
 
-    yield from further({}, space.space)
+    yield from further({}, list(zip(space.space, points, strict=True)))

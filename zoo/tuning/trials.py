@@ -2,9 +2,11 @@
 
 import contextlib
 import dataclasses
+import errno
 import io
 import math
 import shutil
+import statistics
 import time
 import traceback
 from pathlib import Path
@@ -84,32 +86,45 @@ class Trials(BaseTuner):
             )
 
     def run_trial(self, trial) -> dict[str, float]:
-        """Train a trial; return the objective, the mean over the retrains."""
+        """Train a trial; return the objective, the mean over the retrains.
+
+        Raises:
+            FailedTrialError: a training failed; it is recorded. All other exceptions
+                are not the trial's fault, and end the search, which can go on.
+        """
         folder = Path(self.get_trial_dir(trial.trial_id))
         # The values as the oracle chose them: its protocol has 32 bits for a float.
         saved = tuner_trial.Trial.load(str(folder / "trial.json"))
         trial.hyperparameters = saved.hyperparameters
         record = _begun(folder, trial, self.problem.command)
-        try:
-            while len(record.scores) < self.retrains:
-                record = self._retrain(trial, folder, record)
-        except FailedTrialError:
-            self._log(trial, None)
-            raise
-        record = dataclasses.replace(record, status="completed")
-        records.write(folder, record)
-        self._log(trial, record.score)
-        return {self.oracle.objective.name: record.score}
+        while record.status == "running" and len(record.scores) < self.retrains:
+            record = self._retrain(trial, folder, record)
+        self._log(trial, record)
+        if record.status == "failed":
+            raise FailedTrialError(record.error)
+        records.write(folder, dataclasses.replace(record, status="completed"))
+        return {self.oracle.objective.name: statistics.mean(record.scores)}
 
-    def _log(self, trial, score):
-        hparams.write(
-            Path(self.project_dir) / "tensorboard",
-            trial.trial_id,
-            trial.hyperparameters.space,
-            trial.hyperparameters.values,
-            self.oracle.objective.name,
-            score,
-        )
+    def _try_run_and_update_trial(self, trial, *args, **kwargs):
+        # Keras Tuner's own prints a traceback, and takes every exception for failure.
+        try:
+            self._run_and_update_trial(trial, *args, **kwargs)
+            trial.status = tuner_trial.TrialStatus.COMPLETED
+        except FailedTrialError as error:
+            trial.status = tuner_trial.TrialStatus.FAILED
+            trial.message = str(error)
+
+    def _log(self, trial, record):
+        failed = record.status == "failed"
+        with contextlib.suppress(OSError):  # a view only: what it shows is recorded
+            hparams.write(
+                Path(self.project_dir) / "tensorboard",
+                trial.trial_id,
+                trial.hyperparameters.space,
+                trial.hyperparameters.values,
+                self.oracle.objective.name,
+                None if failed else statistics.mean(record.scores),
+            )
 
     def _retrain(self, trial, folder, record):
         number = len(record.scores)
@@ -123,22 +138,23 @@ class Trials(BaseTuner):
         except FatalError:  # the chief is gone: not the trial's fault
             raise
         except Exception as error:
-            failed = dataclasses.replace(
+            if _of_the_disk(error):  # the others would fail as well
+                raise
+            record = dataclasses.replace(
                 record,
                 status="failed",
                 seconds=record.seconds + time.monotonic() - began,
                 error=one_line(error),
                 traceback=traceback.format_exc(),
             )
-            records.write(folder, failed)
-            shutil.rmtree(checkpoints, ignore_errors=True)
-            raise FailedTrialError(failed.error) from error
-        record = dataclasses.replace(
-            record,
-            scores=(*record.scores, score),
-            seconds=record.seconds + training.seconds_before + time.monotonic() - began,
-            parameters=training.parameters,
-        )
+        else:
+            seconds = training.seconds_before + time.monotonic() - began
+            record = dataclasses.replace(
+                record,
+                scores=(*record.scores, score),
+                seconds=record.seconds + seconds,
+                parameters=training.parameters,
+            )
         records.write(folder, record)
         shutil.rmtree(checkpoints, ignore_errors=True)
         return record
@@ -157,6 +173,11 @@ class Trials(BaseTuner):
         """Have the oracle read its state."""
         if not self._is_worker():
             self.oracle.reload()
+
+
+def _of_the_disk(error):
+    cause = error if isinstance(error, OSError) else error.__cause__
+    return getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def best(history: dict[str, list], objective: keras_tuner.Objective) -> float:

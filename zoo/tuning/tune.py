@@ -4,14 +4,15 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 from tyro.conf import Suppress
 
 from zoo import console
-from zoo.errors import number, positive_integer
+from zoo.errors import ZooError, integer, number, positive_integer
 from zoo.training import distribute, options, resuming
 from zoo.training.options import RunOptions
-from zoo.tuning import TunerName
+from zoo.tuning import TunerName, place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +27,8 @@ class SearchOptions(RunOptions):
     """What chooses the configurations: docs/tuning.md says which one when."""
     trials: int = 30
     """How many configurations to try; the first is the model's own defaults."""
-    objective: str = "val_accuracy"
-    """What to go by, measured on the validation images: val_accuracy or val_loss."""
+    objective: Literal["val_accuracy", "val_loss"] = "val_accuracy"
+    """What to go by, measured on the validation images."""
     retrains: int = 1
     """Trainings of each configuration, from different initial weights: their mean
     counts."""
@@ -50,6 +51,8 @@ class SearchOptions(RunOptions):
         positive_integer("trials", self.trials)
         positive_integer("retrains", self.retrains)
         positive_integer("final_seeds", self.final_seeds)
+        used = self.retrains + self.final_seeds  # one after the other
+        integer("seed", self.seed, least=0, below=2**32 - used)
         if self.workers is not None:
             positive_integer("workers", self.workers)
         if self.max_minutes is not None:
@@ -71,6 +74,11 @@ def run(recipe: ModuleType, argv: list[str]) -> dict | None:
             without a result.
     """
     asked, config, given = _parse(recipe, argv)
+    if place.from_environment() and asked.workers:
+        raise ZooError(
+            f"--workers starts a chief and workers, but {place.ID} says that this "
+            "process is one of them: leave out --workers, or unset it."
+        )
     print("Loading TensorFlow ...", flush=True)
     console.import_keras()
     from zoo.tuning import final, searching
@@ -94,7 +102,7 @@ def run(recipe: ModuleType, argv: list[str]) -> dict | None:
         asked.directory or Path("tuning") / f"{recipe.NAME}_{config.model}",
         fork=asked.fork,
         workers=asked.workers,
-        command=["-m", "zoo", "tune", recipe.NAME, *_of_a_worker(argv)],
+        command=["-m", "zoo", "tune", recipe.NAME, *argv],
     )
     return final.prove(search, recipe, problem, asked) if search else None
 
@@ -135,16 +143,3 @@ def _about(recipe):
         "An option of the recipe that is given holds in every trial; the others are "
         "searched, where its space has them, or are those of the model's preset."
     )
-
-
-def _of_a_worker(argv: list[str]) -> list[str]:
-    """Return the words of a command without those that only its chief is to know."""
-    words, kept = iter(argv), []
-    for word in words:
-        name = word.partition("=")[0].replace("_", "-")
-        if name in ("--workers", "--directory"):
-            if "=" not in word:
-                next(words, None)  # its value
-        elif name not in ("--fork", "--no-fork"):
-            kept.append(word)
-    return kept

@@ -20,12 +20,12 @@ from zoo.console import say
 from zoo.errors import WorkerLost, ZooError
 from zoo.training import meeting, signals
 from zoo.tuning.chief import CHANNEL, LEAVES, PROCESS, SEARCH, WORKER
-from zoo.tuning.place import Place
+from zoo.tuning.place import HOST, PORT, Place
 
 BEAT = 3  # seconds between two signs of life
 GONE = 30  # seconds without an answer, after which the chief is taken for gone
 GRACE = 20  # seconds to end in order then, before the process is ended
-ANSWER = 10  # seconds for the chief to answer a sign of life
+ANSWER = 5  # seconds for the chief to answer a sign of life
 QUIET = 2  # seconds of waiting before it is mentioned
 PAUSE = 0.5  # seconds before the chief is asked for a trial again
 RECONNECT = [
@@ -48,7 +48,8 @@ class Client(OracleClient):
     In its `with` block the worker gives signs of life, and ends when the chief does
     not answer any more, with a checkpoint if it trains (`zoo.callbacks.Resume`);
     SIGTERM raises `SystemExit`. A worker that is asked to end says good-bye: its trial
-    is run again at once.
+    is run again at once. When its trial is another's, the process ends at once: what it
+    would write would be in the other's way.
 
     Args:
         oracle: as it is on the chief; only its objective and limits are read.
@@ -57,13 +58,13 @@ class Client(OracleClient):
 
     Raises:
         ChiefLost: (exit code 75) on entering, the chief did not come in 60 seconds, or
-            those of `ZOO_MEETING_SECONDS`; in the block and at its end, it is gone or
-            has given the trial to another worker.
-        ZooError: on entering, it is the chief of another search.
+            those of `ZOO_MEETING_SECONDS`; in the block and at its end, it is gone.
+        ZooError: on entering, it is the chief of another search, or none.
     """
 
     def __init__(self, oracle: keras_tuner.Oracle, place: Place, search: str):
         super().__init__(oracle)
+        self._address = place.address
         self._chief = f"the chief of the search at {place.address}"
         self._channel = grpc.insecure_channel(
             place.address, options=[*CHANNEL, *RECONNECT]
@@ -110,14 +111,16 @@ class Client(OracleClient):
 
     def _wait(self):
         """Wait until the chief is there."""
-        seconds = left = meeting.patience()
-        while left > 0:
+        seconds, mentioned = meeting.patience(), False
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
             try:
                 return self._ask(timeout=min(left, QUIET), wait_for_ready=True)
             except ChiefLost:
-                if left == seconds:
+                if not mentioned:
                     say(f"Waiting for {self._chief} ...")
-            left -= QUIET
+            mentioned = True
+            time.sleep(PAUSE)  # not each refusal takes as long as the timeout
         raise ChiefLost(
             f"{self._chief} cannot be reached within {seconds:g} s: check that it was "
             "started, what it says, and that its host and port can be reached from "
@@ -145,7 +148,7 @@ class Client(OracleClient):
                 answered = time.monotonic()
             except GivenUp as error:
                 if self._trial is trial:  # else it has just ended
-                    return self._end(str(error))
+                    return _end_at_once(str(error))
             except ZooError as error:
                 if time.monotonic() > answered + GONE:
                     return self._end(str(error))
@@ -155,8 +158,7 @@ class Client(OracleClient):
         self._lost = why
         os.kill(os.getpid(), signal.SIGTERM)
         if not self._over.wait(GRACE):
-            print(f"error: {why}", file=sys.stderr, flush=True)
-            os._exit(ChiefLost.exit_code)
+            _end_at_once(why)
 
     def _explained(self, error):
         code, details = error.code(), error.details()
@@ -166,6 +168,11 @@ class Client(OracleClient):
                 f"{self._chief} refuses this worker ({details}): start all with the "
                 f"same options, or give each search a port of its own."
             )
+        if code == grpc.StatusCode.UNIMPLEMENTED:
+            return ZooError(
+                f"what answers at {self._address} is not the chief of a search: check "
+                f"{HOST} and {PORT}, and that nothing else has the chief's port."
+            )
         if code == grpc.StatusCode.ABORTED:
             return GivenUp(
                 f"{self._chief} has given this worker up ({details}): {again}"
@@ -173,6 +180,11 @@ class Client(OracleClient):
         if code == grpc.StatusCode.INTERNAL:
             return ChiefLost(f"{self._chief} has failed ({details}): see what it says.")
         return ChiefLost(f"{self._chief} is gone ({details}): {again}")
+
+
+def _end_at_once(why):
+    print(f"error: {why}", file=sys.stderr, flush=True)
+    os._exit(ChiefLost.exit_code)
 
 
 class _Stub:
