@@ -18,7 +18,7 @@ FACTS = {
     "trials": 12,
     "retrains": 1,
     "seed": 0,
-    "over": True,
+    "over": "all 12 trials are done",
     "max_minutes": None,
     "command": ["-m", "zoo", "tune", "fashion_mnist", "--model", "mlp"],
 }

@@ -145,7 +145,7 @@ def test_without_boxes_there_is_no_word_of_them(tmp_path):
 
 def test_a_search_that_still_runs(tmp_path):
     begun = dataclasses.replace(searches.trials(4)[3], status="running", scores=())
-    page = page_of(tmp_path, [*searches.trials(3), begun], trials=12, over=False)
+    page = page_of(tmp_path, [*searches.trials(3), begun], trials=12, over=None)
     assert "running, or stopped" in page.text
     assert "The search still runs, or was stopped: 3 of 12 trials have ended." in (
         page.text
@@ -157,8 +157,14 @@ def test_a_search_that_still_runs(tmp_path):
     )
 
 
+def test_a_search_that_ended_early_says_why(tmp_path):
+    why = "the time was up after 3 of 12 trials"
+    page = page_of(tmp_path, searches.trials(3), trials=12, over=why)
+    assert f"The search ended early: {why}." in page.text
+
+
 def test_a_search_that_has_just_begun(tmp_path):
-    page = page_of(tmp_path, [], trials=12, over=False)
+    page = page_of(tmp_path, [], trials=12, over=None)
     assert "0 of 12 trials have ended. No trial is completed yet." in page.text
     assert "No trial failed." in page.text
 

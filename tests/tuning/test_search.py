@@ -260,7 +260,7 @@ def test_an_exhausted_space_says_so(tmp_path, capsys):
 
     found = find(tmp_path, build=small, trials=9)
     assert len(found.trials) == 2
-    assert "The space is exhausted: after 2 of 9 trials" in capsys.readouterr().out
+    assert "over: after 2 of 9 trials no other configuration" in capsys.readouterr().out
 
 
 def test_epochs_and_batch_size_may_be_searched(tmp_path):
@@ -320,7 +320,7 @@ def test_bad_arguments_are_refused_before_anything_is_written(
 def test_no_trial_begins_after_max_minutes(tmp_path, capsys):
     found = find(tmp_path, trials=50, max_minutes=1e-3)
     assert 1 <= len(found.trials) < 50
-    assert "The time is over, after" in capsys.readouterr().out
+    assert "The search is over: the time was up after" in capsys.readouterr().out
 
 
 def test_what_is_written_is_what_json_knows(tmp_path):

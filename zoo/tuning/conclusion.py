@@ -30,11 +30,15 @@ def conclusion(
 
 
 def _unfinished(search):
-    if not search.facts["over"]:
-        ended = sum(trial.status != "running" for trial in search.trials)
-        asked = search.facts["trials"]
-        of = f" of {asked}" if asked else ""
-        yield f"The search still runs, or was stopped: {ended}{of} trials have ended."
+    ended = sum(trial.status != "running" for trial in search.trials)
+    over, asked = search.facts["over"], search.facts["trials"]
+    if not over:
+        yield (
+            f"The search still runs, or was stopped: {ended} of {asked} trials have "
+            "ended."
+        )
+    elif ended < asked:
+        yield f"The search ended early: {over}."
 
 
 def _counted(count, noun):

@@ -1,8 +1,6 @@
 """The search itself: one directory, one fingerprint, from preflight to the best."""
 
 import contextlib
-import hashlib
-import json
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -12,10 +10,11 @@ import keras_tuner
 from zoo import console
 from zoo.console import say
 from zoo.errors import ZooError, integer, number, positive_integer, unknown
-from zoo.files import writable, write_json
+from zoo.files import writable
 from zoo.training import resuming
 from zoo.tuning import (
     chief,
+    guard,
     local,
     oracles,
     place,
@@ -116,7 +115,7 @@ def run(
     objective = objective_of(options.objective)
     with preflight.blaming("build", {}):
         space = spaces.explore(problem.space)
-    facts = _facts(problem, options, objective, space)
+    facts = guard.facts_of(problem, options, objective, space)
     oracle = oracles.make(
         options.tuner,
         objective=objective,
@@ -125,12 +124,12 @@ def run(
         hyperparameters=space,
         epochs=options.epochs,
     )
-    directory = _own(Path(directory), facts, fork)
+    directory = guard.own(Path(directory), facts, fork)
     if here and not here.chief:
         _work(problem, options, oracle, here, facts, directory)
         return None
-    if _is_over(directory, options):
-        return _ended(oracle, options, directory)
+    if guard.is_over(directory, options):
+        return _found(directory, options)
     if here:
         chief.check(here)
     if not any(directory.glob("trial_*/trial.json")):
@@ -138,7 +137,10 @@ def run(
     writable(directory, "--directory")
     with resuming.lock(directory, "search"):
         tuner = Trials(oracle, problem, directory, options.retrains, options.seed)
-        _write(facts, options, directory, command, over=False)
+        if command:
+            words = _without(command, "--directory", "--fork")
+            command = [*words, "--directory", str(directory)]
+        guard.write(directory, facts, options, command, over=None)
         (directory / records.RESULT).unlink(missing_ok=True)
         _begin(oracle, options, directory)
         tuner.save()
@@ -146,8 +148,10 @@ def run(
             if not oracle.finished:
                 _search(tuner, here, facts, workers, command)
         tuner.save()
-        _write(facts, options, directory, command, over=True)
-        return _ended(oracle, options, directory)
+        over = _why_over(oracle, options)
+        guard.write(directory, facts, options, command, over)
+        print(f"The search is over: {over}.", flush=True)
+        return _found(directory, options)
 
 
 def _try_out(problem, objective, directory):
@@ -177,23 +181,22 @@ def _search(tuner, here, facts, workers, command):
     """Have all trials run: by workers of this machine or of others, or here."""
     if workers:
         directory = Path(tuner.project_dir)
-        words = [*_without(command, "--workers", "--directory"), "--directory"]
-        words = [sys.executable, *words, str(directory)]
+        words = [sys.executable, *_without(command, "--workers")]
         with local.workers(workers, words, directory) as group:
             here = place.from_environment()
-            chief.serve(tuner.oracle, here, _digest(facts), watch=group.check)
+            chief.serve(tuner.oracle, here, guard.digest(facts), watch=group.check)
     elif here:
-        chief.serve(tuner.oracle, here, _digest(facts))
+        chief.serve(tuner.oracle, here, guard.digest(facts))
     else:
         tuner.search()
 
 
 def _work(problem, options, oracle, here, facts, directory):
     """Run trials of a chief, which has its search in the same directory."""
-    if _is_over(directory, options):
+    if guard.is_over(directory, options):
         say(f"The search in {directory} is over.")
         return
-    with worker.Client(oracle, here, _digest(facts)) as client:
+    with worker.Client(oracle, here, guard.digest(facts)) as client:
         if not (directory / records.FACTS).is_file():
             raise ZooError(
                 f"the search of the chief at {here.address} is not in {directory}: all "
@@ -224,26 +227,6 @@ def _begin(oracle, options, directory):
     oracle.begin()
 
 
-def _write(facts, options, directory, command, over):
-    """Write down what the search is of, and what may change from part to part."""
-    if command:
-        words = _without(command, "--directory", "--fork")
-        command = [*words, "--directory", str(directory)]
-    told = {"command": command, "over": over, **_told(options)}
-    write_json(directory / records.FACTS, facts | told, durable=True)
-
-
-def _told(options):
-    return {"trials": options.trials, "max_minutes": options.max_minutes}
-
-
-def _is_over(directory, options):
-    if not (directory / records.FACTS).is_file():
-        return False
-    before = records.facts(directory)
-    return before["over"] and before.items() >= _told(options).items()
-
-
 def _without(command: list[str], *flags: str) -> list[str]:
     """Return the words of a command without some of its options."""
     words, kept = iter(command), []
@@ -256,91 +239,32 @@ def _without(command: list[str], *flags: str) -> list[str]:
     return kept
 
 
-def _ended(oracle, options, directory):
-    """Return the search if a trial was completed; say if there were too few."""
+def _why_over(oracle, options):
+    tried, asked = len(oracle.trials), options.trials
+    if tried >= asked:
+        return f"all {asked} trials are done"
+    if oracle.hopeless:
+        return f"the first {tried} trials have failed"
+    if oracle.out_of_time:
+        return f"the time was up after {tried} of {asked} trials"
+    if options.tuner == "grid":
+        return f"the grid is done, with {tried} of {asked} trials"
+    return f"after {tried} of {asked} trials no other configuration was found"
+
+
+def _found(directory, options):
+    """Return the search if a trial was completed."""
     search = Search(directory)
-    tried, asked = len(search.trials), options.trials
-    if search.best is None:
-        failed = [trial for trial in search.trials if trial.status == "failed"]
-        if failed:
-            raise ZooError(
-                f"all trials failed ({len(failed)}), the first with {failed[0].error}. "
-                f"Mend it and begin anew: delete {directory}, or name another one. All "
-                f"errors: zoo tune report {directory}"
-            )
+    if search.best:
+        return search
+    failed = [trial for trial in search.trials if trial.status == "failed"]
+    if failed:
         raise ZooError(
-            f"no trial was completed in {options.max_minutes:g} minutes: give the "
-            "search more of --max-minutes; it goes on where it stopped."
+            f"all trials failed ({len(failed)}), the first with {failed[0].error}. "
+            f"Mend it and begin anew: delete {directory}, or name another one. All "
+            f"errors: zoo tune report {directory}"
         )
-    if oracle.out_of_time and tried < asked:
-        print(f"The time is over, after {tried} of {asked} trials.")
-    elif tried < asked and options.tuner == "grid":
-        print(f"The grid is done, with {tried} of {asked} trials.")
-    elif tried < asked:
-        print(
-            f"The space is exhausted: after {tried} of {asked} trials no other "
-            "configuration was found."
-        )
-    return search
-
-
-def _facts(problem, options, objective, space):
-    trials = {"trials": options.trials}
-    return {
-        "name": problem.name,
-        "tuner": options.tuner,
-        "objective": objective.name,
-        "direction": objective.direction,
-        "retrains": options.retrains,
-        "seed": options.seed,
-        **({} if options.tuner not in oracles.BY_TRIALS else trials),
-        **problem.facts(),
-        "space": {hp.name: hp.get_config() for hp in space.space},
-    }
-
-
-def _digest(facts):
-    text = json.dumps(facts, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _own(directory: Path, facts: dict, fork: bool) -> Path:
-    """Return the directory of this search: the one asked for, or one beside it."""
-    number = 1
-    while True:
-        path = directory if number == 1 else Path(f"{directory}-{number}")
-        if not path.exists():
-            return path
-        if not path.is_dir():
-            raise ZooError(f"{path} is a file: name another folder for the search.")
-        if {entry.name for entry in path.iterdir()} <= {".lock"}:
-            return path
-        difference = _differs(path, facts)
-        if not difference:
-            return path
-        if not fork:
-            raise ZooError(
-                f"{path} holds another search: {difference}. Go on with that one by "
-                "its own options, or begin a new one beside it with --fork."
-            )
-        number += 1
-
-
-def _differs(directory: Path, facts: dict) -> str | None:
-    """Return how the search in a directory differs; `None` if it is the same."""
-    before, now = records.facts(directory), json.loads(json.dumps(facts, default=str))
-    for name, value in now.items():
-        was = before.get(name)
-        if was == value:
-            continue
-        if name == "space":
-            name = next(hp for hp in {**was, **value} if was.get(hp) != value.get(hp))
-            if not (was.get(name) and value.get(name)):
-                return f"{name} is {'new in' if name in value else 'gone from'} it"
-            return f"the range of {name} was {was[name]}, is {value[name]}"
-        if name == "code":
-            return "the code of the model was another"
-        if name == "data":
-            return "the data were others"
-        return f"{name} was {was}, is {value}"
-    return None
+    raise ZooError(
+        f"no trial was completed in {options.max_minutes:g} minutes: give the search "
+        "more of --max-minutes; it goes on where it stopped."
+    )
