@@ -11,8 +11,8 @@ validation accuracy (5,000 images) among the first S trials, as by Bergstra and 
 to that of random search ± the standard error of the differences, seed by seed; and the
 test accuracy of what each search picks, trained again from three other initial weights.
 
-All but the grid try the defaults first: the middle of each range. The grid is one of
-all its points in Keras Tuner's order, so its curve before the end depends on that.
+All try the defaults first: the middle of each range. The grid is the finest that fits,
+the last hyper-parameter's points first, so its curve before the end depends on that.
 """
 
 import argparse
