@@ -77,10 +77,10 @@ def test_a_killed_search_goes_on_inside_the_trial(tmp_path, monkeypatch, capsys)
             super().on_epoch_begin(epoch, logs)
             epochs.append(epoch)
             if epochs == [0, 1, 2, 3, 0, 1]:  # the second epoch of the second trial
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(progress, "Bar", Spy)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit):
         find(tmp_path / "b", trials=3, epochs=4)
     assert [t.status for t in Search(tmp_path / "b/search").trials] == [
         "completed",
