@@ -13,7 +13,7 @@ from zoo.errors import Diverged, ZooError
 from zoo.files import write_json
 from zoo.training import options, resuming
 from zoo.tuning import progress, records, report, searching
-from zoo.tuning.recipe import EPOCHS
+from zoo.tuning.records import EPOCHS
 
 
 @console.errors_only("tensorflow")

@@ -38,11 +38,7 @@ def workers(number: int, command: list[str], directory: Path) -> Iterator["Group
         ZooError: the three variables are set already; nothing was started.
     """
     positive_integer("workers", number)
-    if place.from_environment():
-        raise ZooError(
-            f"--workers starts a chief and workers, but {place.ID} says that this "
-            "process is one of them: leave out --workers, or unset it."
-        )
+    place.refuse_another()
     (port,) = free_ports(1)
     address = {place.HOST: "127.0.0.1", place.PORT: str(port)}
     logs = writable(directory / "workers", "--directory")

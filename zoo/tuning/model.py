@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from zoo.errors import ZooError, positive_integer
 from zoo.tuning import identity, memory, progress, searching
-from zoo.tuning.records import Search
+from zoo.tuning.records import EPOCHS, Search
 from zoo.tuning.searching import Options
 from zoo.tuning.trials import Training
 
@@ -173,7 +173,7 @@ class ModelProblem:
         keras.utils.set_random_seed(seed)
         model = self.build(hp)
         epochs = hp.values.get("epochs", self._epochs)
-        epochs = hp.values.get("tuner/epochs", epochs)
+        epochs = hp.values.get(EPOCHS, epochs)
         bar = progress.Bar(folder.parent.name.replace("_", " "))
         resume = Resume(folder, fingerprint={"values": repr(hp.values), "seed": seed})
         before = resume.seconds

@@ -51,3 +51,16 @@ def from_environment() -> Place | None:
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
         raise ZooError(f"{PORT} must be a port, 1 to 65535. Received: {port!r}")
     return Place(given[ID], given[HOST].strip("[]"), int(port))
+
+
+def refuse_another() -> None:
+    """Raise if this process has its place already, and cannot be a chief of its own.
+
+    Raises:
+        ZooError: the three variables are set.
+    """
+    if from_environment():
+        raise ZooError(
+            f"--workers starts a chief and workers, but {ID} says that this process is "
+            "one of them: leave out --workers, or unset it."
+        )

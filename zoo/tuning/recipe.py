@@ -8,6 +8,8 @@ import hashlib
 from pathlib import Path
 from types import ModuleType
 
+import keras_tuner
+
 import zoo
 from zoo.data import Splits, pipeline
 from zoo.errors import ZooError
@@ -15,9 +17,8 @@ from zoo.training import distribute, options, resuming
 from zoo.training.options import RunOptions
 from zoo.tuning import progress
 from zoo.tuning import space as spaces
+from zoo.tuning.records import EPOCHS
 from zoo.tuning.trials import Training
-
-EPOCHS = "tuner/epochs"  # where Keras Tuner's Hyperband puts them
 
 
 class RecipeProblem:
@@ -71,7 +72,7 @@ class RecipeProblem:
 
     def config(self, values: dict) -> RunOptions:
         """Return the options of a trial."""
-        hp = spaces.explore(self.space)
+        hp = keras_tuner.HyperParameters()
         hp.values = dict(values)
         return self.space(hp)
 

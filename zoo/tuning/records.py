@@ -12,6 +12,7 @@ from zoo.files import write_json
 
 FACTS, RESULT, RECORD = "search.json", "result.json", "record.json"
 ORACLE = "oracle.json"  # Keras Tuner's own
+EPOCHS = "tuner/epochs"  # the value where its Hyperband puts them
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from zoo.report.page import short
-from zoo.tuning.records import Search, Trial
+from zoo.tuning.records import EPOCHS, Search, Trial
 
-# Hyperband's own: how long it trained a configuration moves the score like the rest.
-EPOCHS = "tuner/epochs"
 MOST_LEVELS = 12  # named on an axis, or in a sentence
 MOST = 44  # characters: of all the labels of an axis, of a name
 _APART = (0.18, 0.3, 0.5)  # two tick labels, in lengths of the axis
@@ -217,6 +215,7 @@ def axes(search: Search) -> list[Axis]:
         _axis(name, search.space, _seen(search.trials, name))
         for name in dict.fromkeys(hp.name for hp in search.space)
     ]
+    # How long Hyperband trained a configuration moves the score like the rest.
     epochs = _seen(search.trials, EPOCHS)
     if epochs:
         made.append(Axis(EPOCHS, min(epochs), max(epochs)))

@@ -9,12 +9,13 @@ import keras_tuner
 
 from zoo import console
 from zoo.console import say
-from zoo.errors import ZooError, integer, number, positive_integer, unknown
+from zoo.errors import ZooError, unknown
 from zoo.files import writable
 from zoo.training import resuming
 from zoo.tuning import (
     chief,
     guard,
+    limits,
     local,
     oracles,
     place,
@@ -54,11 +55,7 @@ class Options(NamedTuple):
         """Raise a `ZooError` if one of them is impossible."""
         if self.tuner not in oracles.NAMES:
             raise unknown("tuner", self.tuner, oracles.NAMES)
-        positive_integer("trials", self.trials)
-        positive_integer("retrains", self.retrains)
-        integer("seed", self.seed, least=0, below=2**32 - self.retrains)
-        if self.max_minutes is not None:
-            number("max_minutes", self.max_minutes, above=0)
+        limits.check(self.trials, self.retrains, self.seed, self.max_minutes)
 
 
 def objective_of(given: str | keras_tuner.Objective) -> keras_tuner.Objective:
@@ -132,9 +129,10 @@ def run(
         return _found(directory, options)
     if here:
         chief.check(here)
-    if not any(directory.glob("trial_*/trial.json")):
-        _try_out(problem, objective, directory)
+    is_new = not directory.exists()
     writable(directory, "--directory")
+    if not any(directory.glob("trial_*/trial.json")):
+        _try_out(problem, objective, directory, is_new)
     with resuming.lock(directory, "search"):
         tuner = Trials(oracle, problem, directory, options.retrains, options.seed)
         if command:
@@ -154,10 +152,8 @@ def run(
         return _found(directory, options)
 
 
-def _try_out(problem, objective, directory):
-    """Raise what would go wrong later, and leave no directory then."""
-    is_new = not directory.exists()
-    writable(directory, "--directory")
+def _try_out(problem, objective, directory, is_new):
+    """Raise what would go wrong later, and leave no new directory then."""
     try:
         say("Trying the smallest and the largest model of the space ...")
         preflight.check(problem, objective.name)

@@ -9,10 +9,10 @@ from typing import Literal
 from tyro.conf import Suppress
 
 from zoo import console
-from zoo.errors import ZooError, integer, number, positive_integer
+from zoo.errors import positive_integer
 from zoo.training import distribute, options, resuming
 from zoo.training.options import RunOptions
-from zoo.tuning import TunerName, place
+from zoo.tuning import TunerName, limits, place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +48,12 @@ class SearchOptions(RunOptions):
 
     def __post_init__(self):
         super().__post_init__()
-        positive_integer("trials", self.trials)
-        positive_integer("retrains", self.retrains)
         positive_integer("final_seeds", self.final_seeds)
-        used = self.retrains + self.final_seeds  # one after the other
-        integer("seed", self.seed, least=0, below=2**32 - used)
+        limits.check(
+            self.trials, self.retrains, self.seed, self.max_minutes, self.final_seeds
+        )
         if self.workers is not None:
             positive_integer("workers", self.workers)
-        if self.max_minutes is not None:
-            number("max_minutes", self.max_minutes, above=0)
 
 
 def run(recipe: ModuleType, argv: list[str]) -> dict | None:
@@ -74,11 +71,8 @@ def run(recipe: ModuleType, argv: list[str]) -> dict | None:
             without a result.
     """
     asked, config, given = _parse(recipe, argv)
-    if place.from_environment() and asked.workers:
-        raise ZooError(
-            f"--workers starts a chief and workers, but {place.ID} says that this "
-            "process is one of them: leave out --workers, or unset it."
-        )
+    if asked.workers:
+        place.refuse_another()
     print("Loading TensorFlow ...", flush=True)
     console.import_keras()
     from zoo.tuning import final, searching
@@ -109,10 +103,9 @@ def run(recipe: ModuleType, argv: list[str]) -> dict | None:
 
 def _parse(recipe: ModuleType, argv: list[str]):
     """Return the options of the search, those of the recipe, and which are given."""
-    kind = type(next(iter(recipe.PRESETS.values())))
-    name = f"zoo tune {recipe.NAME}"
-    preset = recipe.PRESETS.get(options.value_of("--model", argv))
-    preset = preset or next(iter(recipe.PRESETS.values()))
+    first = next(iter(recipe.PRESETS.values()))
+    preset = recipe.PRESETS.get(options.value_of("--model", argv), first)
+    kind, name = type(preset), f"zoo tune {recipe.NAME}"
     both = dataclasses.make_dataclass(
         kind.__name__, [], bases=(SearchOptions, kind), frozen=True
     )
