@@ -1,5 +1,7 @@
-"""From a trained model to a SavedModel that was reloaded and compared."""
+"""From a trained model to an export that was reloaded, compared and certified."""
 
-from zoo.export.saved_model import copy, saved_model
+from zoo.export.certificate import facts
+from zoo.export.saved_model import saved_model
+from zoo.export.versions import copy
 
-__all__ = ["copy", "saved_model"]
+__all__ = ["copy", "facts", "saved_model"]

@@ -1,89 +1,145 @@
 """A Keras model -> `saved_models/NAME/VERSION/`, tested before it is there."""
 
-import os
-import shutil
-import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from zoo.errors import ZooError
+from zoo.export import certificate, replay, versions, warm_up
+from zoo.export.classifier import Classifier
 
-TOLERANCE = 1e-5
+NUM_NOISE = 64  # images to ask a model about that came without examples
 
 
-def saved_model(model, directory: str | Path, examples: np.ndarray) -> Path:
-    """Export a model as the next version of a SavedModel.
+def saved_model(
+    model,
+    directory: str | Path,
+    class_names: Sequence[str] | None = None,
+    examples: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+    preprocess: Callable | None = None,
+    facts: dict | None = None,
+) -> Path:
+    """Export an image classifier as the next version of a SavedModel.
 
-    It is written beside its place, reloaded with `tf.saved_model.load` alone, and
-    compared with the model; only then it is renamed to its version, so that a server
-    that watches the folder never sees a half-written one.
+    It is written beside its place, reloaded with TensorFlow alone, and asked what the
+    model was asked; only if it answers the same, it is renamed to its version. Those
+    questions and answers are its certificate, which `zoo check-export` replays.
 
     Args:
-        model: an image classifier, a `keras.Model` with one input.
+        model: a `keras.Model` that takes a batch of images and returns a row of class
+            probabilities or logits for each; softmax is added to logits.
         directory: `SAVED_MODELS/NAME`; versions are its subfolders `1`, `2`, ...
-        examples: raw images to compare with: uint8 `(n, height, width, channels)`.
+        class_names: one string per class; `None` counts them from "0".
+        examples: images like those it was trained on, uint8 `(n, *image_shape)`, to
+            choose the golden ones from; `None` takes noise.
+        labels: their classes, int `(n,)`, which a page can show.
+        preprocess: what images went through in training outside of the model:
+            float32, 0 to 255, to what the model takes, in TensorFlow's terms.
+        facts: what else to certify: `command`, `data` and `accuracy`.
+
+    Signatures:
+        serving_default: `images`, uint8 `(n, *image_shape)` -> `probabilities` float32
+            `(n, classes)`; `class_ids` int64 `(n,)`, the most probable class;
+            `class_names` string `(n,)`, its name.
+        serve_bytes: `image_bytes`, string `(n,)`: encoded PNG, JPEG, BMP or GIF -> the
+            same.
+        features: `images` -> `features` float32 `(n, size)`, the vector before the
+            classifier; not of a subclassed model.
+        decode: `image_bytes` -> `images`, what the model sees of them.
 
     Returns:
-        The folder of the new version. Its `serve` takes a batch of raw images and
-        returns class probabilities.
+        The folder of the new version.
 
     Raises:
-        ZooError: the reloaded model's answers differ by more than 1e-5.
+        ZooError: it is no image classifier, or the reloaded model answers otherwise;
+            nothing is written then.
+
+    Example:
+        >>> path = saved_model(model, "saved_models/mine")  # doctest: +SKIP
+        >>> served = tf.saved_model.load(path).signatures  # doctest: +SKIP
+        >>> served["serving_default"](images=images)["class_names"]  # doctest: +SKIP
     """
-    import tensorflow as tf
-
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    # Not a number: TensorFlow Serving does not look at it.
-    staging = Path(tempfile.mkdtemp(prefix=".exporting-", dir=directory))
-    try:
-        model.export(staging / "model", verbose=False)
-        reloaded = tf.saved_model.load(staging / "model")
-        served = reloaded.serve(examples).numpy()
-        expected = np.asarray(model(examples, training=False))
-        difference = float(np.max(np.abs(served - expected)))
-        if not difference <= TOLERANCE:  # nor if it is NaN
-            raise ZooError(
-                f"the exported model's answers differ from the trained one's by up to "
-                f"{difference:.2g}; nothing was written to {directory}."
-            )
-        return _publish(staging / "model", directory)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    if examples is None:
+        examples = noise(model)
+    classifier = Classifier(model, examples, class_names, preprocess)
+    facts = {**(facts or {}), "name": Path(directory).resolve().name}
+    proof = certificate.certify(classifier, examples, labels, facts)
+    return write(classifier, directory, proof)
 
 
-def copy(version: Path, directory: str | Path) -> Path:
-    """Copy a version of a SavedModel, to be the next one of another directory.
+def write(classifier: Classifier, directory: str | Path, proof: dict) -> Path:
+    """Write a classifier as the next version of a SavedModel, with its certificate.
 
     Args:
-        version: the folder that `saved_model` returned.
+        classifier: the trained model.
         directory: `SAVED_MODELS/NAME`.
+        proof: its certificate, from `certificate.certify`.
 
     Returns:
-        The folder of the copy.
+        The folder of the new version.
+
+    Raises:
+        ZooError: the reloaded model answers otherwise; nothing is written then.
     """
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".copying-", dir=directory) as staging:
-        beside = Path(staging) / "model"
-        shutil.copytree(version, beside)
-        return _publish(beside, directory)
+
+    def fill(folder):
+        write_signatures(classifier, folder)
+        (folder / "assets.extra").mkdir()
+        certified = {**proof, "files": replay.file_digests(folder)}
+        certificate.write(folder / replay.CERTIFICATE, certified)
+        warm_up.write(folder, certified)
+        wrong = replay.replay(replay.read(folder), replay.saved_model_ask(folder))
+        if wrong:
+            raise ZooError(
+                f"the exported model does not answer as the trained one: {wrong[0]}; "
+                f"nothing was written to {directory}."
+            )
+
+    return versions.publish(directory, fill)
 
 
-def _publish(folder: Path, directory: Path) -> Path:
-    while True:
-        version = max(versions(directory), default=0) + 1
-        path = directory / str(version)
-        try:
-            os.rename(folder, path)
-        except OSError:
-            if not path.exists():  # otherwise another process took this version
-                raise
-        else:
-            return path
+def write_signatures(classifier: Classifier, folder: Path) -> None:
+    """Write a SavedModel with the signatures of a classifier."""
+    import tensorflow as tf
+
+    images = tf.TensorSpec((None, *classifier.image_shape), tf.uint8, name="images")
+    image_bytes = tf.TensorSpec((None,), tf.string, name="image_bytes")
+    endpoints = {"serving_default": (classifier.answers, images)}
+    if classifier.reads_bytes:
+        endpoints["serve_bytes"] = (
+            lambda image_bytes: classifier.answers(classifier.decode(image_bytes)),
+            image_bytes,
+        )
+        endpoints["decode"] = (
+            lambda image_bytes: {"images": classifier.decode(image_bytes)},
+            image_bytes,
+        )
+    if classifier.has_features:
+        endpoints["features"] = (
+            lambda images: {"features": classifier.feature_vectors(images)},
+            images,
+        )
+    # Keras's own ExportArchive stores every weight twice.
+    module = tf.Module()
+    module.weights = [weight.value for weight in classifier.model.weights]
+    module.states = [state.value for state in classifier.model.variables]
+    signatures = {
+        name: tf.function(function, input_signature=[spec], autograph=False)
+        for name, (function, spec) in endpoints.items()
+    }
+    tf.saved_model.save(module, str(folder), signatures)
 
 
-def versions(directory: Path) -> list[int]:
-    """Return the versions in a SavedModel's directory, ascending."""
-    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdigit())
+def noise(model) -> np.ndarray:
+    """Return images to ask a model about that came without examples."""
+    inputs = getattr(model, "inputs", None)
+    shape = tuple(inputs[0].shape[1:]) if inputs else (None,)
+    if None in shape:
+        raise ZooError(
+            f"{model.name} does not tell the size of its images: pass examples, "
+            "uint8 (n, height, width, channels)."
+        )
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (NUM_NOISE, *shape), np.uint8)

@@ -292,7 +292,9 @@ def main(argv: list[str] | None = None) -> dict:
     )
     run.write("metrics.json", metrics)  # so that a failing export loses nothing
     print("Exporting ...", flush=True)
-    metrics["saved_model"] = export.saved_model(model, served, splits.test.x[:256])
+    metrics["saved_model"] = export.saved_model(
+        model, served, splits.class_names, *splits.test, facts=export.facts(metrics)
+    )
     run.finish(metrics)
     return metrics
 

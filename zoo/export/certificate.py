@@ -1,0 +1,173 @@
+"""Golden requests and what the trained model answers: the proof in every export."""
+
+import io
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from zoo.export import replay
+from zoo.export.classifier import Classifier
+
+LEAST_REQUESTS, MOST_REQUESTS = 32, 256
+MOST_LOOKED_AT = 1000  # examples, to choose them from
+TOLERANCE = 1e-5  # of a probability, or of the largest feature
+TOLERANCE_16_BITS = 1e-2  # for models that compute in float16 or bfloat16
+_MARGIN = 0.01  # between the two most probable classes, so that no rounding swaps them
+_VARIANTS = 4  # of the golden images are sent in other encodings, too
+
+
+def certify(
+    classifier: Classifier,
+    examples: np.ndarray,
+    labels: np.ndarray | None = None,
+    facts: dict | None = None,
+) -> dict:
+    """Return the certificate of a trained model: what it was asked, what it answered.
+
+    Args:
+        classifier: the trained model.
+        examples: images to choose the golden ones from, uint8 `(n, *image_shape)`.
+        labels: their true classes, int `(n,)`, if they are known.
+        facts: what else is certified: `name`, `command`, `data`, `accuracy`.
+    """
+    import keras
+    import tensorflow as tf
+
+    import zoo
+
+    some = np.arange(0, len(examples), max(1, len(examples) // MOST_LOOKED_AT))
+    chosen = some[golden(classifier.predict(examples[some]))]
+    images = examples[chosen]
+    policy = classifier.model.dtype_policy.compute_dtype
+    return {
+        "certificate": 1,
+        "name": None,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": None,
+        "data": None,
+        "accuracy": None,
+        **(facts or {}),
+        "versions": {
+            "zoo": zoo.__version__,
+            "keras": keras.__version__,
+            "tensorflow": tf.__version__,
+            "numpy": np.__version__,
+        },
+        "model": {
+            "parameters": classifier.model.count_params(),
+            "weights": replay.weights_digest(classifier.model.get_weights()),
+        },
+        "class_names": list(classifier.class_names),
+        "image_shape": list(classifier.image_shape),
+        "tolerance": TOLERANCE if policy == "float32" else TOLERANCE_16_BITS,
+        "labels": None if labels is None else [int(label) for label in labels[chosen]],
+        "requests": _requests(classifier, images),
+    }
+
+
+def facts(metrics: dict) -> dict:
+    """Return what the certificate says of a run, from its `metrics.json`."""
+    accuracy = {"test": metrics["test_accuracy"], "images": metrics["data"]["test"]}
+    return {
+        "command": metrics["command"],
+        "data": metrics["data"],
+        "accuracy": accuracy,
+    }
+
+
+def golden(probabilities: np.ndarray) -> np.ndarray:
+    """Return which images to ask about: each class in turn, as the model sees them.
+
+    A class that no golden image shows could be renamed unseen. Half of them are those
+    of which the model is least sure: a small change of a weight shows there first. But
+    images between two classes are left out: another processor may round them the other
+    way.
+
+    Args:
+        probabilities: float `(n, classes)`.
+
+    Returns:
+        Indices, without repetition.
+    """
+    ranked = np.sort(probabilities, axis=1)
+    margin = ranked[:, -1] - ranked[:, -2]
+    order = np.flatnonzero(margin > _MARGIN)
+    if not order.size:  # an untrained model
+        order = np.arange(len(probabilities))
+    classes = probabilities.argmax(axis=1)
+    number = max(LEAST_REQUESTS, len(np.unique(classes[order])))
+    number = min(number, MOST_REQUESTS, len(order))
+    typical = _in_turn(order, classes)[: -(-number // 2)]
+    others = np.setdiff1d(order, typical)
+    hard = _in_turn(others[np.argsort(margin[others], kind="stable")], classes)
+    return np.concatenate([typical, hard[: number - len(typical)]])
+
+
+def _in_turn(order, classes):
+    """Return `order` such that the first of each class come first, then the second."""
+    turn = np.empty(len(order), int)
+    for label in np.unique(classes[order]):
+        members = classes[order] == label
+        turn[members] = np.arange(np.sum(members))
+    return order[np.lexsort((classes[order], turn))]
+
+
+def _requests(classifier, images):
+    requests = [("serving_default", {"images": images}, classifier.answers(images))]
+    if classifier.reads_bytes:
+        encoded = np.array([png(image) for image in images], object)
+        variants = np.concatenate([encoded, _variants(images[:_VARIANTS])])
+        # Those of the images themselves: PNG is exact, so their answers must be equal.
+        seen = np.array(classifier.decode(variants))
+        seen[: len(images)] = images
+        answers = classifier.answers(seen)
+        requests.append(("serve_bytes", {"image_bytes": variants}, answers))
+        requests.append(("decode", {"image_bytes": variants}, {"images": seen}))
+    if classifier.has_features:
+        vectors = {"features": classifier.feature_vectors(images)}
+        requests.append(("features", {"images": images}, vectors))
+    return [
+        {
+            "signature": signature,
+            "inputs": {k: replay.encode(v) for k, v in inputs.items()},
+            "outputs": {k: replay.encode(np.asarray(v)) for k, v in outputs.items()},
+        }
+        for signature, inputs, outputs in requests
+    ]
+
+
+def png(image: np.ndarray) -> bytes:
+    """Return an image as PNG: uint8 `(height, width)`, or with 1 or 3 channels."""
+    return _encoded(_picture(image), "PNG")
+
+
+def _variants(images):
+    """Return images in each encoding, larger, in colour and half transparent."""
+    encoded = []
+    for image in images:
+        picture = _picture(image)
+        large = picture.resize([side * 3 + 1 for side in picture.size]).convert("RGB")
+        see_through = large.convert("RGBA")
+        see_through.putalpha(128)
+        encoded += [_encoded(large, kind) for kind in ("JPEG", "BMP", "GIF")]
+        encoded.append(_encoded(see_through, "PNG"))
+    return np.array(encoded, object)
+
+
+def _picture(image):
+    from PIL import Image
+
+    return Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image)
+
+
+def _encoded(picture, kind):
+    buffer = io.BytesIO()
+    picture.save(buffer, kind)
+    return buffer.getvalue()
+
+
+def write(path: Path, proof: dict) -> None:
+    """Write a certificate; `replay.read` reads it."""
+    path.write_text(json.dumps(proof, indent=1) + "\n", encoding="utf8")

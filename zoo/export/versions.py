@@ -1,0 +1,68 @@
+"""`DIRECTORY/NAME/VERSION/`: versions grow, and appear whole or not at all."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+
+def publish(directory: str | Path, write: Callable[[Path], None]) -> Path:
+    """Let `write` fill a folder, and make it the next version of a directory.
+
+    It is filled beside its place and renamed when all went well, so that a server that
+    watches the directory never sees a half-written version.
+
+    Args:
+        directory: `SAVED_MODELS/NAME`; versions are its subfolders `1`, `2`, ...
+        write: gets an empty folder; whatever it raises, nothing of it is left.
+
+    Returns:
+        The folder of the new version.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    # Not a number: TensorFlow Serving does not look at it.
+    staging = Path(tempfile.mkdtemp(prefix=".exporting-", dir=directory))
+    try:
+        folder = staging / "version"
+        folder.mkdir()
+        write(folder)
+        return _move(folder, directory)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def copy(version: Path, directory: str | Path) -> Path:
+    """Copy a version, to be the next one of another directory.
+
+    Args:
+        version: the folder of a version.
+        directory: `SAVED_MODELS/NAME`.
+
+    Returns:
+        The folder of the copy.
+    """
+    return publish(
+        directory, lambda folder: shutil.copytree(version, folder, dirs_exist_ok=True)
+    )
+
+
+def versions(directory: Path) -> list[int]:
+    """Return the versions in a directory, ascending."""
+    return sorted(
+        int(path.name) for path in directory.iterdir() if path.name.isdecimal()
+    )
+
+
+def _move(folder: Path, directory: Path) -> Path:
+    while True:
+        version = max(versions(directory), default=0) + 1
+        path = directory / str(version)
+        try:
+            os.rename(folder, path)
+        except OSError:
+            if not path.exists():  # otherwise another process took this version
+                raise
+        else:
+            return path
