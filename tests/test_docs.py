@@ -73,6 +73,30 @@ def test_the_example_of_tuning(monkeypatch, tmp_path, capsys):
     assert (tmp_path / "tuning/sums/search.json").is_file()
 
 
+def test_the_example_of_the_clients(tmp_path, capsys):
+    from tests.serving.live import serving
+    from zoo import export
+    from zoo.serving import app, grpc_api
+    from zoo.serving.metrics import Metrics
+    from zoo.serving.repository import Repository
+
+    (example,) = re.findall(r"```python\n(.*?)```", read("docs/serving.md"), re.DOTALL)
+    export.saved_model(zoo.small_cnn(filters=(4,)), tmp_path / "fashion_mnist_cnn")
+    repository = Repository(tmp_path, metrics=Metrics())
+    repository.start()
+    rpc, rpc_port = grpc_api.start(repository, Metrics(), "127.0.0.1", 0)
+    with serving(app.create(repository, Metrics())) as port:
+        for there, here in ((8501, port), (8500, rpc_port)):
+            example = example.replace(f"localhost:{there}", f"localhost:{here}")
+        namespace = {}
+        exec(example, namespace)
+    rpc.stop(None)
+    repository.close()
+    assert namespace["by_grpc"].shape == (2, 10)
+    name, probability = capsys.readouterr().out.split()
+    assert name in "0123456789" and 0.1 <= float(probability) <= 1
+
+
 def test_every_link_leads_somewhere():
     pages = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
     pages += [*(ROOT / "docs").glob("*.md"), ROOT / "zoo" / "recipes" / "README.md"]

@@ -11,6 +11,9 @@ import zoo
 from zoo import console, data, recipes
 from zoo.data import official
 from zoo.errors import ZooError, unknown
+from zoo.export.check import CheckExport
+from zoo.export.export import Export
+from zoo.serving.serve import Serve
 from zoo.training import lr_find, options
 from zoo.tuning import tune
 
@@ -30,6 +33,9 @@ A Keras model zoo that keeps its word (version {zoo.__version__}).
   zoo data fetch NAME         get a data set now, whole
   zoo data check NAME         where it is, whether it is whole, its digest
   zoo data show NAME          a picture of it: labelled examples of each class
+  zoo export RUN|MODEL        a SavedModel, LiteRT or ONNX of a trained model
+  zoo check-export DIR        whether exports still answer as the trained models did
+  zoo serve DIR               serve them over REST and gRPC, with a page to try them
   zoo report RUN [RUN ...]    the report of a run, or a page that compares runs
   zoo doctor                  versions, devices, data, and what is missing
   zoo --version
@@ -237,6 +243,9 @@ OF_A_RECIPE = {
 }
 COMMANDS = {
     "list": List,
+    "export": Export,
+    "check-export": CheckExport,
+    "serve": Serve,
     "report": Report,
     "tune report": TuneReport,
     "doctor": Doctor,

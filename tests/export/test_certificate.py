@@ -13,7 +13,7 @@ from zoo.export import certificate, replay
 NAMES = ("coat", "dress", "bag")
 FACTS = {
     "command": "python -m things",
-    "data": {"name": "things", "digest": "d1"},
+    "data": {"name": "things", "digest": "d1", "source": "/home/somebody"},
     "accuracy": {"test": 0.9, "images": 30},
 }
 
@@ -53,7 +53,9 @@ def exported(tmp_path_factory):
 
 def test_it_tells_what_was_exported(exported):
     content = replay.read(exported)
-    assert FACTS.items() <= content.items()
+    assert content["data"] == {"name": "things", "digest": "d1"}
+    for fact in ("command", "accuracy"):
+        assert content[fact] == FACTS[fact]
     assert content["name"] == "things" and content["class_names"] == list(NAMES)
     assert content["model"]["parameters"] == 64 * 3 + 3
     digest = replay.weights_digest(build().get_weights())

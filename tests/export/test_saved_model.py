@@ -226,7 +226,9 @@ def test_any_keras_classifier_can_be_exported(images, tmp_path):
             keras.Sequential([keras.Input((8, 8)), *flat, layers.Dense(4)]), grey, 4,
         ),
         "one_logit": (
-            keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(1)]),
+            keras.Sequential(
+                [keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(1)]
+            ),
             images[0], 2,
         ),
         "nested": (

@@ -38,6 +38,9 @@ def certify(
     import zoo
 
     some = np.arange(0, len(examples), max(1, len(examples) // MOST_LOOKED_AT))
+    facts = dict(facts or {})
+    if facts.get("data"):  # where they lie is nobody's business
+        facts["data"] = {k: v for k, v in facts["data"].items() if k != "source"}
     chosen = some[golden(classifier.predict(examples[some]))]
     images = examples[chosen]
     policy = classifier.model.dtype_policy.compute_dtype
@@ -48,7 +51,7 @@ def certify(
         "command": None,
         "data": None,
         "accuracy": None,
-        **(facts or {}),
+        **facts,
         "versions": {
             "zoo": zoo.__version__,
             "keras": keras.__version__,
@@ -69,11 +72,11 @@ def certify(
 
 def facts(metrics: dict) -> dict:
     """Return what the certificate says of a run, from its `metrics.json`."""
-    accuracy = {"test": metrics["test_accuracy"], "images": metrics["data"]["test"]}
+    data = metrics["data"]
     return {
         "command": metrics["command"],
-        "data": metrics["data"],
-        "accuracy": accuracy,
+        "data": data,
+        "accuracy": {"test": metrics["test_accuracy"], "images": data["test"]},
     }
 
 

@@ -1,8 +1,8 @@
 """Whether an export still gives the answers that its certificate holds.
 
 This file needs neither zoo nor Keras, and is a program of its own: `python replay.py
-SAVED_MODEL` loads a version with plain TensorFlow and asks it what the trained model was
-asked. `zoo check-export` runs it so.
+SAVED_MODEL` loads a version with plain TensorFlow and asks it what the trained model
+was asked. `zoo check-export` runs it so.
 """
 
 import base64

@@ -189,12 +189,18 @@ def _one_line(box: str) -> str:
     return re.sub(r"^Error parsing \w+: ", "", text)  # the name of a class of ours
 
 
+def _choices(kind) -> tuple:
+    """Return the values of a `Literal`, or of a tuple of them."""
+    values = typing.get_args(kind)
+    return typing.get_args(values[0]) if values[-1:] == (...,) else values
+
+
 def _hint(arguments: type, argv: list[str], program: str) -> str:
     fields = {resuming.flag(f.name): f for f in dataclasses.fields(arguments)}
     for word in argv:
         flag, _, _ = word.replace("_", "-").partition("=")
         if flag in fields:
-            choices = map(str, typing.get_args(fields[flag].type))
+            choices = map(str, _choices(fields[flag].type))
             close = difflib.get_close_matches(
                 value_of(flag, argv) or "", choices, 1, 0.4
             )
