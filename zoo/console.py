@@ -52,7 +52,7 @@ def progress_bar(what: str, unit: str, total: int | None = None):
 
 
 @contextlib.contextmanager
-def _standard_error_held():
+def standard_error_held():
     # TensorFlow's C++ code writes to file descriptor 2 itself, before any log
     # level applies; only a redirected descriptor holds that back.
     sys.stderr.flush()
@@ -116,7 +116,7 @@ def _import_keras():
         import keras
 
         return keras
-    with _standard_error_held():
+    with standard_error_held():
         import keras
 
         if keras.backend.backend() == "tensorflow":

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import threading
 from concurrent.futures import Future
 
 import pytest
@@ -11,7 +12,7 @@ import requests
 from tests.serving.fakes import FakeRepository
 from tests.serving.live import connect, serving, until
 from tests.serving.test_images import encoded
-from zoo.serving import app
+from zoo.serving import app, rest
 from zoo.serving.errors import invalid, overloaded
 from zoo.serving.metrics import Metrics
 
@@ -93,11 +94,21 @@ def test_a_version_a_signature_and_any_content_type(post, repository):
     assert answer.json() == {"predictions": [len(encoded("PNG"))]}
 
 
-def test_a_large_body_is_answered_like_a_small_one(post):
-    rows = 5000
-    answer = post(f"{MODEL}:predict", json={"instances": [IMAGE] * rows})
+def test_a_large_body_is_answered_like_a_small_one_but_read_aside(post, monkeypatch):
+    threads, question = [], rest.question
+
+    def told(*arguments):
+        threads.append(threading.current_thread().name)
+        return question(*arguments)
+
+    monkeypatch.setattr(rest, "question", told)
+    for rows in (1, 5000):
+        answer = post(f"{MODEL}:predict", json={"instances": [IMAGE] * rows})
+        assert answer.json()["predictions"] == [{"sums": 10, "means": [2.5]}] * rows
     assert len(answer.request.body) > 2**16
-    assert answer.json()["predictions"] == [{"sums": 10, "means": [2.5]}] * rows
+    small, large = threads
+    assert not small.startswith("large-bodies")
+    assert large.startswith("large-bodies")
 
 
 def test_the_states_of_versions(get):

@@ -247,10 +247,12 @@ def test_websockets_are_not_spoken(patient):
 
 
 def test_stopping_ends_connections_without_a_request():
-    with server() as (port, connections), contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(connect(port)) for _ in range(3)]
-        clients[0].sendall(b"GET /")
-        clients[1].sendall(b"POST / HTTP/1.1\r\ncontent-length: 9\r\n\r\n")
-        answer(clients[2])
-        until(lambda: len(connections) == 3)
-    assert len(connections) == 0
+    with contextlib.ExitStack() as stack:
+        with server() as (port, connections):
+            clients = [stack.enter_context(connect(port)) for _ in range(3)]
+            clients[0].sendall(b"GET /")
+            clients[1].sendall(b"POST / HTTP/1.1\r\ncontent-length: 9\r\n\r\n")
+            answer(clients[2])
+            until(lambda: len(connections) == 3)
+        assert len(connections) == 0
+        assert [received(client) for client in clients] == [b"", b"", b""]

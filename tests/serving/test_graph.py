@@ -94,7 +94,9 @@ HARM = {
     "PrintV2": print_to_a_file,
     "SaveV2": save_a_checkpoint,
     "EagerPyFunc": lambda marker: tf.py_function(lambda: 1.0, [], tf.float32),
-    "TextLineDataset": lambda marker: tf.data.TextLineDataset(marker)._variant_tensor,
+    "TextLineDataset": lambda marker: tf.raw_ops.TextLineDataset(
+        filenames=marker, compression_type="", buffer_size=0
+    ),
     "DatasetFromGraph": lambda marker: tf.raw_ops.DatasetFromGraph(
         graph_def=hidden(marker)
     ),

@@ -163,9 +163,10 @@ def test_grpc_stops_with_it():
 def test_the_second_signal_ends_it_at_once(monkeypatch, capsys):
     codes = []
     monkeypatch.setattr(os, "_exit", codes.append)
-    server = running.Server(running.config(app.create(FakeRepository(), Metrics())))
+    application = app.create(FakeRepository(), Metrics())
+    server = running.Server(running.config(application))
     server.handle_exit(signal.SIGINT, None)
-    assert server.should_exit and not codes
+    assert server.should_exit and application.state.stopping and not codes
     server.handle_exit(signal.SIGINT, None)
     assert codes == [130]
 

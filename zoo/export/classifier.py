@@ -8,6 +8,7 @@ from zoo.errors import ZooError
 from zoo.export import last_layer
 
 _BATCH = 128  # images, whatever their size
+_AT_ONCE = 2  # encoded images that are decoded: each may be large
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as grey PNG and JPEG converters use it
 
 
@@ -128,18 +129,27 @@ class Classifier:
             self._decode_one,
             image_bytes,
             fn_output_signature=tf.TensorSpec(self.image_shape, tf.uint8),
+            parallel_iterations=_AT_ONCE,
         )
 
     def _decode_one(self, image_bytes):
         import tensorflow as tf
 
         height, width, *channels = self.image_shape
+
+        def resized(image):  # whole images become floats only where they must
+            return tf.image.resize(image, (height, width), antialias=True)
+
+        def over_black(image):
+            image = tf.cast(image, tf.float32)
+            return image[..., :-1] * image[..., -1:] / 255
+
         image = tf.io.decode_image(image_bytes, expand_animations=False)
-        image = tf.cast(image, tf.float32)
-        image = tf.cond(  # grey and alpha, or red, green, blue and alpha
+        # Grey and alpha, or red, green, blue and alpha.
+        image = tf.cond(
             tf.shape(image)[-1] % 2 == 0,
-            lambda: image[..., :-1] * image[..., -1:] / 255,
-            lambda: image,
+            lambda: resized(over_black(image)),
+            lambda: resized(image),
         )
         colour = tf.shape(image)[-1] == 3
         if channels == [3]:
@@ -152,7 +162,6 @@ class Classifier:
                 lambda: tf.reduce_sum(image * _LUMA, axis=-1, keepdims=True),
                 lambda: image,
             )
-        image = tf.image.resize(image, (height, width), antialias=True)
         image = tf.saturate_cast(tf.round(image), tf.uint8)
         return tf.reshape(image, self.image_shape)
 

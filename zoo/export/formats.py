@@ -145,7 +145,7 @@ def _converting(classifier, what: str) -> Iterator[None]:
     # Converters write to both streams, from Python and from C++, whatever happens.
     try:
         with (
-            console._standard_error_held(),
+            console.standard_error_held(),
             contextlib.redirect_stdout(sys.stderr),
             warnings.catch_warnings(action="ignore"),
         ):

@@ -23,7 +23,8 @@ _PUBLIC = frozenset(
     "keras.layers keras.losses keras.metrics keras.models keras.ops keras.optimizers "
     "keras.optimizers.schedules keras.quantizers keras.regularizers".split()
 )
-_PRIVATE = ("keras.src.models.", "keras.src.ops.")  # as keras.Functional is stored
+# Where Keras stores its models, operations and the layers of its applications.
+_PRIVATE = ("keras.src.applications.", "keras.src.models.", "keras.src.ops.")
 _DATA = tuple(
     f"__{kind}__" for kind in "keras_tensor tensor numpy bytes ellipsis slice".split()
 )

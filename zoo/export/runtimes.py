@@ -69,7 +69,7 @@ def litert_ask(path: str | Path, reference: bool = False) -> replay.Ask:
             another way than those for this processor.
     """
     need("litert")
-    with console._standard_error_held():  # it announces its delegate
+    with console.standard_error_held():  # it announces its delegate
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
         resolver = OpResolverType.BUILTIN_REF if reference else OpResolverType.AUTO

@@ -168,6 +168,8 @@ class Repository:
     def _not_served(self, name):
         if failures := self._failures(name):
             return not_found("; ".join(failures))
+        if not self.names():
+            return not_found("no model is served, or they are still loading.")
         return not_found(str(unknown("model", name[:80], self.names())))
 
     def _failures(self, name) -> list[str]:

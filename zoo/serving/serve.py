@@ -102,7 +102,7 @@ def _listener(host: str, port: int) -> socket.socket:
 
 def _import_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with console._standard_error_held():
+    with console.standard_error_held():
         import tensorflow as tf
 
         tf.config.list_physical_devices()  # the drivers complain here
