@@ -9,6 +9,7 @@ from keras import layers
 import zoo
 from zoo import export
 from zoo.export import certificate, replay
+from zoo.export.classifier import Classifier
 
 NAMES = ("coat", "dress", "bag")
 FACTS = {
@@ -76,10 +77,8 @@ def test_its_answers_are_the_trained_models(exported):
         r for r in replay.read(exported)["requests"] if r["signature"] == "serve_bytes"
     )
     answers = replay.decode(request["outputs"])
-    images, _ = examples()
     expected = build()(replay.decode(_images(exported))["images"])
-    np.testing.assert_allclose(answers["probabilities"][: len(images)], expected)
-    assert len(answers["probabilities"]) == len(images) + 4 * 4  # other encodings
+    np.testing.assert_allclose(answers["probabilities"], expected)
     assert set(answers["class_names"]) == {name.encode() for name in NAMES}
 
 
@@ -146,12 +145,15 @@ def test_tampering_shows_in_files_and_in_answers(
     proof = exported / replay.CERTIFICATE
     (version / replay.CERTIFICATE).write_bytes(proof.read_bytes())
     wrong = replay.main(str(version))
-    assert any(
-        "saved_model.pb is not the one" in sentence for sentence in wrong
-    ) or any("variables" in sentence for sentence in wrong)
+    assert any("is not the one that was exported" in sentence for sentence in wrong)
+    assert not any("differ" in sentence for sentence in wrong)  # it was not even run
     ask = replay.saved_model_ask(version)
     by_answers = replay.replay(replay.read(exported), ask)
     assert any(f"{output} of {signature} differs" in text for text in by_answers)
+    content = replay.read(exported) | {"files": replay.file_digests(version)}
+    certificate.write(version / replay.CERTIFICATE, content)
+    wrong = replay.main(str(version))
+    assert any(f"{output} of {signature} differs" in text for text in wrong)
     weights = any("the weights are not those" in sentence for sentence in wrong)
     assert weights == (tampered is _another_weight)
 
@@ -163,6 +165,10 @@ def test_tampering_shows_in_files_and_in_answers(
         lambda content: "[]",
         lambda content: json.dumps({**content, "requests": [{"signature": "x"}]}),
         lambda content: json.dumps({**content, "tolerance": None}),
+        lambda content: json.dumps({**content, "certificate": 2}),
+        lambda content: json.dumps({**content, "requests": []}),
+        lambda content: json.dumps({**content, "files": {}}),
+        lambda content: json.dumps({**content, "accuracy": 0.9}),
         lambda content: json.dumps(content)[:5000],
         lambda content: json.dumps(content).replace('"uint8"', '"object"'),
     ],
@@ -180,11 +186,14 @@ def test_a_missing_certificate_is_said(tmp_path):
     assert sentence.endswith("(assets.extra/certificate.json is missing)")
 
 
+ROWS = {"x": replay.encode(np.zeros((2, 3), np.uint8))}
+
+
 def request(**outputs):
     outputs = {name: replay.encode(value) for name, value in outputs.items()}
     return {
         "tolerance": 1e-5,
-        "requests": [{"signature": "s", "inputs": {}, "outputs": outputs}],
+        "requests": [{"signature": "s", "inputs": ROWS, "outputs": outputs}],
     }
 
 
@@ -208,6 +217,86 @@ def test_each_kind_of_difference_is_named(answers, sentence):
 def test_rounding_is_no_difference():
     answers = {"p": np.float32([0.5, 0.500009])}
     assert replay.replay(request(p=np.float32([0.5, 0.5])), lambda *_: answers) == []
+
+
+def test_large_numbers_may_differ_by_more():
+    answers = {"p": np.float32([300.001, 0.002])}
+    expected = request(p=np.float32([300, 0]))
+    assert replay.replay(expected, lambda *_: answers) == []
+    (wrong,) = replay.replay(expected, lambda *_: {"p": np.float32([300.1, 0])})
+    assert "(at most 0.003)" in wrong
+
+
+def test_a_pixel_may_be_rounded_in_another_way():
+    expected = request(images=np.uint8([[100, 0]]))
+    for pixels, sentences in (([[101, 0]], 0), ([[99, 1]], 0), ([[100, 2]], 1)):
+        answers = {"images": np.uint8(pixels)}
+        assert len(replay.replay(expected, lambda *_: answers)) == sentences  # noqa: B023
+
+
+def test_a_large_request_is_asked_in_parts():
+    """A server takes no request of any size."""
+    images = np.arange(5 * 400_000, dtype=np.uint8).reshape(5, -1)
+    files = np.array([bytes(700_000)] * 3, object)
+    for name, values, parts in (("images", images, 3), ("files", files, 3)):
+        sizes = []
+
+        def ask(signature, inputs, name=name, sizes=sizes):
+            sizes.append(len(inputs[name]))
+            return {"first": np.array([len(row) for row in inputs[name]])}
+
+        asked = {
+            "signature": "s",
+            "inputs": {name: replay.encode(values)},
+            "outputs": {"first": replay.encode(np.array([len(row) for row in values]))},
+        }
+        assert replay.replay({"tolerance": 0, "requests": [asked]}, ask) == []
+        assert sum(sizes) == len(values) and len(sizes) == parts
+
+
+def test_few_large_images_are_asked_about():
+    few = certificate._MOST_BYTES // (300 * 300 * 3)
+    examples = np.random.default_rng(0).integers(0, 256, (30, 300, 300, 3), np.uint8)
+    model = keras.Sequential(
+        [keras.Input((300, 300, 3)), layers.GlobalAveragePooling2D(), layers.Dense(3)]
+    )
+    proof = certificate.certify(Classifier(model, examples), examples)
+    asked = replay.decode(proof["requests"][0]["inputs"])["images"]
+    assert len(asked) == few == 14
+
+
+def test_labels_must_be_as_many_as_images():
+    images, labels = examples()
+    with pytest.raises(zoo.ZooError, match="as many as examples, 30. Received: 29"):
+        certificate.certify(Classifier(build(), images), images, labels[1:])
+
+
+def test_a_thousand_examples_are_enough_to_choose_from():
+    images = np.zeros((5000, 8, 8, 1), np.uint8)
+    classifier = Classifier(build(), images[:1])
+    looked_at = []
+    classifier.predict = lambda some: looked_at.append(len(some)) or np.eye(len(some))
+    certificate.certify(classifier, images)
+    assert looked_at == [certificate.MOST_LOOKED_AT] == [1000]
+
+
+def test_16_bits_are_known_by_the_layers(tmp_path):
+    """Of a model that was loaded the policy is the process's own."""
+    policy = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        zoo.small_cnn((8, 8, 1), (4,), classes=3).save(tmp_path / "mixed.keras")
+        keras.config.set_dtype_policy("float64")
+        exact = build()
+    finally:
+        keras.config.set_dtype_policy(policy)
+    mixed = keras.models.load_model(tmp_path / "mixed.keras")
+    images, _ = examples()
+    tolerances = [
+        certificate.certify(Classifier(model, images), images)["tolerance"]
+        for model in (mixed, exact, build())
+    ]
+    assert tolerances == [1e-2, 1e-5, 1e-5]
 
 
 def test_strings_are_compared_exactly():

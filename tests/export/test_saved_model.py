@@ -284,8 +284,10 @@ def test_a_mixed_precision_model_exports_the_same(images, tmp_path):
 @pytest.mark.parametrize(
     ("outputs", "names", "message"),
     [
-        (layers.Dense(3), ("a", "b"), "class_names must hold 3 names.*Received: 2"),
+        (layers.Dense(3), ("a", "b"), r"hold 3 strings.*\('a', 'b'\)"),
+        (layers.Dense(3), (0, 1, 2), "class_names must hold 3 strings"),
         (layers.Dense(3, activation="sigmoid"), None, "several classes for an image"),
+        (layers.Dense(1, activation="tanh"), None, "has one output, and whether"),
         (layers.Reshape((8, 8)), None, "a row of class probabilities or logits"),
     ],
 )
@@ -294,6 +296,67 @@ def test_what_is_no_classifier_is_refused(outputs, names, message, images, tmp_p
     with pytest.raises(ZooError, match=message):
         export.saved_model(model, tmp_path, names, images[0])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        (keras.ops.softmax, keras.ops.softmax),
+        (lambda x: keras.ops.softmax(x) * 0.9 + 0.1 / 3, None),  # label smoothing
+        (lambda x: keras.ops.exp(x) / keras.ops.sum(keras.ops.exp(x), 1, True), None),
+        (lambda x: layers.Reshape((3,))(x * 2), lambda x: keras.ops.softmax(x * 2)),
+    ],
+)
+def test_operations_may_end_a_model(end, expected, images, tmp_path):
+    inputs = keras.Input((8, 8, 1))
+    x = layers.Dense(3)(layers.Flatten()(layers.Rescaling(1 / 255)(inputs)))
+    body, model = keras.Model(inputs, x), keras.Model(inputs, end(x))
+    path = export.saved_model(model, tmp_path, examples=images[0])
+    served = tf.saved_model.load(path).signatures["serving_default"]
+    got = served(images=tf.constant(images[0]))["probabilities"]
+    wanted = (expected or end)(body(images[0]))
+    np.testing.assert_allclose(got, wanted, atol=1e-6)
+
+
+class Drawing(layers.Layer):
+    """Has a state that is no weight."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.seed_generator = keras.random.SeedGenerator(0)
+
+    def call(self, x):
+        return x + 1e-9 * keras.random.uniform((3,), seed=self.seed_generator)
+
+
+def test_states_are_exported_with_the_weights(images, tmp_path):
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(3), Drawing()]
+    )
+    path = export.saved_model(model, tmp_path, examples=images[0])
+    assert replay.main(str(path)) == []
+
+
+def test_several_outputs_are_refused(images, tmp_path):
+    inputs = keras.Input((8, 8, 1))
+    x = layers.Flatten()(inputs)
+    model = keras.Model(inputs, [layers.Dense(3)(x), layers.Dense(2)(x)])
+    with pytest.raises(ZooError, match="a row of class probabilities or logits"):
+        export.saved_model(model, tmp_path, examples=images[0])
+
+
+def test_what_is_no_model_is_refused(images, tmp_path):
+    with pytest.raises(ZooError, match="a keras.Model is exported. Received: int"):
+        export.saved_model(3, tmp_path, examples=images[0])
+
+
+def test_a_full_disk_is_one_line(model, images, tmp_path, monkeypatch):
+    def full(*args):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.saved_model, "save", full)
+    with pytest.raises(ZooError, match="cannot be written.*make room"):
+        export.saved_model(model, tmp_path, examples=images[0])
 
 
 @pytest.mark.parametrize(
@@ -315,6 +378,7 @@ def test_warm_up_requests_are_those_that_tensorflow_serving_sends(exported, sign
     for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
         log = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
         assert log.model_spec.name == "things"
+        assert {len(tf.make_ndarray(v)) for v in log.inputs.values()} == {4}
         inputs = {name: tf.make_ndarray(value) for name, value in log.inputs.items()}
         signatures[log.model_spec.signature_name](
             **{name: tf.constant(value) for name, value in inputs.items()}

@@ -50,23 +50,17 @@ class Classifier:
         self._preprocess = preprocess
         self.image_shape = check_images(model, examples)
         self.reads_bytes = len(self.image_shape) == 2 or self.image_shape[2] in (1, 3)
-        raw = np.asarray(self._raw(examples))
-        if raw.ndim != 2 or len(raw) != len(examples):
-            raise ZooError(
-                f"{model.name} must return a row of class probabilities or logits for "
-                f"each image. Received: {raw.shape} for {len(examples)} images"
-            )
-        if not np.isfinite(raw).all():
-            raise ZooError(f"{model.name} answers with NaN or infinity: train it anew.")
+        raw = self._checked(self._raw(examples), len(examples))
         self._logits = _returns_logits(model, raw)
         num_classes = max(2, raw.shape[1])
         if class_names is None:
             class_names = [str(index) for index in range(num_classes)]
         self.class_names = tuple(class_names)
-        if len(self.class_names) != num_classes:
+        strings = all(isinstance(name, str) for name in self.class_names)
+        if len(self.class_names) != num_classes or not strings:
             raise ZooError(
-                f"class_names must hold {num_classes} names, one for each class of "
-                f"{model.name}. Received: {len(self.class_names)}"
+                f"class_names must hold {num_classes} strings, one for each class of "
+                f"{model.name}. Received: {self.class_names!r:.80}"
             )
         self._featurizer = last_layer.featurizer(model)
         self.has_features = self._featurizer is not None
@@ -111,7 +105,9 @@ class Classifier:
 
         The first frame of an animation counts. Transparent pixels become black. Colour
         becomes luma for a model of one channel. What has another size is resized, its
-        proportions included, by bilinear interpolation with antialiasing.
+        proportions included, by bilinear interpolation with antialiasing. The
+        orientation in a photo's EXIF data is not looked at, nor is the palette of a
+        BMP file, as TensorFlow reads neither.
 
         Args:
             image_bytes: string tensor `(n,)`: PNG, JPEG, BMP or GIF, any size, any
@@ -165,10 +161,28 @@ class Classifier:
         image = tf.saturate_cast(tf.round(image), tf.uint8)
         return tf.reshape(image, self.image_shape)
 
+    def _checked(self, raw, number) -> np.ndarray:
+        """Return what the model answers, if it is a row of numbers for each image."""
+        if getattr(raw, "ndim", None) != 2 or len(raw) != number:
+            raise ZooError(
+                f"{self.model.name} must return a row of class probabilities or logits "
+                f"for each image. Received: {getattr(raw, 'shape', type(raw).__name__)}"
+                f" for {number} images"
+            )
+        raw = np.asarray(raw)
+        if not np.isfinite(raw).all():
+            raise ZooError(
+                f"{self.model.name} answers with NaN or infinity: train it anew."
+            )
+        return raw
+
     def _raw(self, images):
         import tensorflow as tf
 
-        return tf.cast(self.model(self._prepared(images), training=False), tf.float32)
+        outputs = self.model(self._prepared(images), training=False)
+        if isinstance(outputs, (dict, list, tuple)):  # several outputs
+            return outputs
+        return tf.cast(outputs, tf.float32)
 
     def _prepared(self, images):
         import tensorflow as tf
@@ -185,6 +199,11 @@ def check_images(model, images: np.ndarray) -> tuple[int, ...]:
     Raises:
         ZooError: they are not.
     """
+    import keras
+
+    if not isinstance(model, keras.Model):
+        raise ZooError(f"a keras.Model is exported. Received: {type(model).__name__}")
+    images = np.asarray(images)
     inputs = _inputs(model)
     if inputs and len(inputs) != 1:
         raise ZooError(
@@ -214,13 +233,20 @@ def _matches(shape, wanted):
 
 
 def _returns_logits(model, raw: np.ndarray) -> bool:
+    """Return whether softmax, or sigmoid of a single unit, is still to come."""
     activation = last_layer.activation(model)
-    if activation == "sigmoid" and raw.shape[1] > 1:
+    likely = np.all((raw >= 0) & (raw <= 1))
+    if raw.shape[1] > 1 and likely and np.allclose(raw.sum(axis=1), 1, atol=1e-3):
+        return False
+    if raw.shape[1] > 1 and (activation == "sigmoid" or likely and not activation):
         raise ZooError(
-            f"{model.name} ends with a sigmoid for each class: it may name several "
-            "classes for an image, and only classifiers that name one are exported."
+            f"{model.name} answers with a probability for each class apart: it may "
+            "name several classes for an image; only classifiers that name one can be "
+            "exported. End it with softmax, or with none."
         )
-    if activation in ("linear", "softmax", "sigmoid"):
-        return activation == "linear"
-    total = raw.sum(axis=1) if raw.shape[1] > 1 else 1
-    return not (np.all((raw >= 0) & (raw <= 1)) and np.allclose(total, 1, atol=1e-2))
+    if raw.shape[1] == 1 and activation not in ("linear", "sigmoid"):
+        raise ZooError(
+            f"{model.name} has one output, and whether it is a probability cannot be "
+            "told: end it with Dense(1, activation='sigmoid')."
+        )
+    return activation != "sigmoid"

@@ -36,6 +36,12 @@ def in_float32(classifier: Classifier) -> Classifier:
     return rebuilt
 
 
+def computes_in_16_bits(model) -> bool:
+    """Return whether a layer of a model computes in float16 or bfloat16."""
+    kinds = {layer.compute_dtype for layer in _layers(model)}
+    return bool(kinds & {"float16", "bfloat16"})
+
+
 def _layers(model):
     for layer in model.layers:
         yield layer

@@ -3,6 +3,8 @@
 Both are found by walking back from the output, which a subclassed model does not allow.
 """
 
+_PASSING = ("Flatten", "Reshape", "Dropout")  # layers that leave numbers as they are
+
 
 def activation(model) -> str | None:
     """Return the name of the last activation, such as `"softmax"` or `"linear"`.
@@ -11,11 +13,13 @@ def activation(model) -> str | None:
         `None` if it cannot be told.
     """
     for operation, _ in _back_from_the_output(model):
-        inner = activation(operation) if _is_model(operation) else None
+        if _is_model(operation):
+            return activation(operation)
         function = getattr(operation, "activation", None)
-        name = inner or getattr(function, "__name__", type(operation).__name__.lower())
-        if name in ("softmax", "sigmoid", "linear") or operation.variables:
-            return name
+        kind = type(operation).__name__
+        if function is None and kind in _PASSING:
+            continue
+        return getattr(function, "__name__", kind.lower())
     return None
 
 
@@ -28,7 +32,7 @@ def featurizer(model):
     import keras
 
     for operation, tensors in _back_from_the_output(model):
-        if not operation.variables:
+        if not getattr(operation, "variables", ()):  # an operation is no layer
             continue
         (tensor,) = tensors
         if _is_model(operation):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from zoo.console import one_line
 from zoo.errors import ZooError
 from zoo.export import certificate, replay, versions, warm_up
 from zoo.export.classifier import Classifier
@@ -61,8 +62,7 @@ def saved_model(
         >>> served = tf.saved_model.load(path).signatures  # doctest: +SKIP
         >>> served["serving_default"](images=images)["class_names"]  # doctest: +SKIP
     """
-    if examples is None:
-        examples = noise(model)
+    examples = noise(model) if examples is None else np.asarray(examples)
     classifier = Classifier(model, examples, class_names, preprocess)
     facts = {**(facts or {}), "name": Path(directory).resolve().name}
     proof = certificate.certify(classifier, examples, labels, facts)
@@ -129,7 +129,13 @@ def write_signatures(classifier: Classifier, folder: Path) -> None:
         name: tf.function(function, input_signature=[spec], autograph=False)
         for name, (function, spec) in endpoints.items()
     }
-    tf.saved_model.save(module, str(folder), signatures)
+    try:
+        tf.saved_model.save(module, str(folder), signatures)
+    except tf.errors.OpError as error:
+        raise ZooError(
+            f"the SavedModel cannot be written to {folder.parents[1]} "
+            f"({one_line(error)}): make room, or choose another folder."
+        ) from None
 
 
 def noise(model) -> np.ndarray:
