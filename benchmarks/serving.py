@@ -5,11 +5,12 @@
 
 `speed`: the latency (median and 99th percentile) and the throughput for 1, 8 and 64
 clients that each ask about one image again and again. Beside `zoo serve` over REST (the
-row format, pixels as JSON) and gRPC stand the same HTTP server with `model.predict` for
-each request, an empty request (`/healthz`), and the bare SavedModel in a loop. All take
-turns; printed are medians over the rounds. The clients are a process of their own
-(clients.py) on the same machine, so they share its cores with the server; a gRPC client
-takes several times as much of them as a REST client, which is but a socket.
+row format, pixels as JSON) and gRPC stand `zoo serve` without batches, the same HTTP
+server with `model.predict` for each request, an empty request (`/healthz`), and the
+bare SavedModel in a loop. All take turns; printed are medians over the rounds. The
+clients are a process of their own (clients.py) on the same machine, so they share its
+cores with the server; a gRPC client takes several times as much of them as a REST
+client, which is but a socket.
 
 `soak`: pixels and PNG files over REST, gRPC, metadata and the page, all at once for
 minutes, while a version comes, a broken one comes, and one is removed. Every answer is
@@ -100,11 +101,11 @@ def free_ports(number: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def zoo_serve(folder: Path) -> tuple[Server, int]:
+def zoo_serve(folder: Path, *options: object) -> tuple[Server, int]:
     """Return a server of the models in a folder, and its port for gRPC."""
     port, grpc_port = free_ports(2)
     ports = ("--port", port, "--grpc-port", grpc_port)
-    return Server("-m", "zoo", "serve", folder, *ports, port=port), grpc_port
+    return Server("-m", "zoo", "serve", folder, *ports, *options, port=port), grpc_port
 
 
 class Questions:
@@ -190,6 +191,8 @@ def speed(rounds: int, seconds: float) -> None:
         model.save(folder / "model.keras")
         server, grpc_port = zoo_serve(folder / "served")
         stack.enter_context(server)
+        one_by_one, _ = zoo_serve(folder / "served", "--max-batch-size", 1)
+        stack.enter_context(one_by_one)
         (port,) = free_ports(1)
         unbatched = Path(__file__).with_name("unbatched.py")
         single = Server(unbatched, folder / "model.keras", port, port=port)
@@ -198,6 +201,7 @@ def speed(rounds: int, seconds: float) -> None:
         loads = {
             ROWS: lambda number: questions.rows(server.port, number),
             GRPC: lambda number: questions.over_grpc(grpc_port, number),
+            SINGLE: lambda number: questions.rows(one_by_one.port, number),
             PREDICT: lambda number: questions.rows(single.port, number),
             EMPTY: lambda number: getting(server.port, "/healthz", b" 200 ", number),
         }
@@ -217,6 +221,7 @@ def speed(rounds: int, seconds: float) -> None:
 
 
 ROWS, GRPC = "zoo serve, REST", "zoo serve, gRPC"
+SINGLE = "REST, batches of 1"
 PREDICT, EMPTY, BARE = "model.predict, REST", "empty request", "SavedModel in a loop"
 
 

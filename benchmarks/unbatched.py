@@ -26,7 +26,7 @@ from zoo.serving.servable import Signature  # noqa: E402
 class Unbatched:
     """A repository and its one version, of one model."""
 
-    name, version, ready = "cnn", 1, True
+    name, version, ready, loading = "cnn", 1, True, False
 
     def __init__(self, model):
         self._model, self._thread = model, ThreadPoolExecutor(1)
