@@ -53,6 +53,7 @@ def progress_bar(what: str, unit: str, total: int | None = None):
 
 @contextlib.contextmanager
 def standard_error_held():
+    """Hold standard error back; what came is written if an exception ends it."""
     # TensorFlow's C++ code writes to file descriptor 2 itself, before any log
     # level applies; only a redirected descriptor holds that back.
     sys.stderr.flush()
@@ -124,6 +125,16 @@ def _import_keras():
 
             tf.config.list_physical_devices()  # the drivers complain here
     return keras
+
+
+def import_tensorflow():
+    """Import TensorFlow without its start-up lines, and return the module."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with standard_error_held():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()  # the drivers complain here
+    return tf
 
 
 def command_line(main, argv: list[str] | None = None) -> None:

@@ -86,6 +86,9 @@ def test_a_file_alone_is_asked_about_noise(tmp_path, capsys):
     ("change", "message"),
     [
         ({"name": "../x"}, "--name must be letters, digits, - and _"),
+        ({"name": ""}, "--name must be letters, digits, - and _"),
+        ({"name": "2024"}, "begin with a letter or _"),
+        ({"format": ()}, "one or several of saved_model, litert, onnx"),
         ({"data": "mnist"}, "a run knows its data set"),
     ],
 )
@@ -93,6 +96,13 @@ def test_options_that_make_no_sense_are_refused(change, message, run, tmp_path):
     with pytest.raises(ZooError, match=message):
         Export(run, output_dir=tmp_path, **change)()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("stem", ["2024", "my model", ".."])
+def test_a_file_whose_name_is_no_models_is_refused(stem, tmp_path):
+    (tmp_path / f"{stem}.keras").touch()
+    with pytest.raises(ZooError, match="--name must be letters, digits, - and _"):
+        Export(tmp_path / f"{stem}.keras", output_dir=tmp_path / "out")()
 
 
 def test_other_data_than_the_runs_are_refused(run, tmp_path):

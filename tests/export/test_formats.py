@@ -1,5 +1,7 @@
+import contextlib
 import json
 import shutil
+import signal
 import sys
 
 import keras
@@ -329,8 +331,36 @@ def test_a_missing_package_is_told_with_its_cure(
     cure = rf"{module} is not installed.*pip install 'keras-recipe-zoo\[{extra}\]'"
     with pytest.raises(ZooError, match=cure):
         write(*certified(model)[:1], tmp_path, {})
+    if module == "tf2onnx":  # which checking does without
+        assert file_certificate.check(exported[1]) == []
+        return
     with pytest.raises(ZooError, match=cure):
         file_certificate.check(exported[extra == "onnx"])
+
+
+@pytest.fixture
+def ctrl_c():
+    """Have Ctrl-C mean what it does in a terminal, whoever runs the tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def swallow():
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def swallow_and_fail():
+    swallow()
+    raise RuntimeError("an error of the converter")
+
+
+@pytest.mark.parametrize("convert", [swallow, swallow_and_fail])
+def test_ctrl_c_ends_a_converter_that_swallows_it(convert, model, ctrl_c):
+    with pytest.raises(KeyboardInterrupt), formats._converting(model, "LiteRT"):
+        convert()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_converters_are_quiet(tmp_path, capfd):

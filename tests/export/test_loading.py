@@ -81,6 +81,12 @@ def mixed():
         keras.config.set_dtype_policy("float32")
 
 
+def quantized(mode):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.layers[-1].quantize(mode)
+    return model
+
+
 @pytest.mark.parametrize(
     "build",
     [
@@ -88,6 +94,8 @@ def mixed():
         lambda: zoo.mlp(layer=zoo.MyDenseLayer, hidden_units=(4,), dropout=0.1),
         with_operations,
         mixed,
+        lambda: quantized("int8"),
+        lambda: quantized("int4"),
     ],
 )
 def test_the_zoos_models_and_kerass_layers_load(build, tmp_path):

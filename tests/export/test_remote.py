@@ -194,7 +194,8 @@ def closed_port():
 
 @pytest.mark.parametrize("url", ["localhost:8501", "ftp://localhost", "", "http://"])
 def test_a_url_that_is_none_is_one_line(url):
-    with pytest.raises(ZooError, match="must be like http://localhost:8501"):
+    received = f"must be like http://localhost:8501. Received: {url!r}$"
+    with pytest.raises(ZooError, match=received):
         remote.rest(url, "things")
 
 
@@ -262,6 +263,11 @@ def test_grpc_sends_bytes(service):
 def test_an_address_that_is_none_is_one_line(address):
     with pytest.raises(ZooError, match="must be HOST:PORT, like localhost:8500"):
         remote.grpc(address, "things")
+
+
+def test_a_grpc_port_is_no_url(service):
+    with pytest.raises(ZooError, match="not speak HTTP: .*8501 unless"):
+        remote.rest(f"http://127.0.0.1:{service.port}", "things")
 
 
 def test_no_grpc_server_is_one_line(closed_port, stand_in, monkeypatch):

@@ -64,7 +64,8 @@ def test_a_short_run_leaves_everything(
     assert recorded["saved_model"] == str(version)
     x = data.load("fashion_mnist").test.x[:20]
     reloaded = tf.saved_model.load(version)
-    served = reloaded.serve(x).numpy()
+    answers = reloaded.signatures["serving_default"](images=tf.constant(x))
+    served = answers["probabilities"]
     loaded = keras.models.load_model(path / "model.keras")
     np.testing.assert_allclose(served, loaded.predict(x, verbose=0), atol=1e-5)
     assert loaded.count_params() == recorded["parameters"]
@@ -179,7 +180,7 @@ def test_a_learning_rate_that_is_too_high_is_reported(
 def test_a_failing_export_loses_nothing(
     only_the_sample, few_points, tmp_path, monkeypatch
 ):
-    def broken(*args):
+    def broken(*args, **kwargs):
         raise ZooError("the exported model's answers differ")
 
     monkeypatch.setattr(fashion_mnist.export, "saved_model", broken)

@@ -65,7 +65,7 @@ class FakeRepository:
     """Serves versions 1 and 2 of `things`."""
 
     def __init__(self):
-        self.ready = True
+        self.ready, self.loading = True, False
         self.versions = {n: FakeServable("things", n) for n in (1, 2)}
 
     def names(self):

@@ -39,8 +39,8 @@ def connect(port):
 
 def received(client):
     """Return all that comes until the server ends the connection."""
-    data = b""
+    data = bytearray()
     with contextlib.suppress(ConnectionResetError):
         while chunk := client.recv(65536):
             data += chunk
-    return data
+    return bytes(data)

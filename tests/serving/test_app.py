@@ -1,6 +1,7 @@
 """The routes, over a real connection to models that answer at once."""
 
 import base64
+import functools
 import json
 import re
 import threading
@@ -10,7 +11,7 @@ import pytest
 import requests
 
 from tests.serving.fakes import FakeRepository
-from tests.serving.live import connect, serving, until
+from tests.serving.live import connect, received, serving, until
 from tests.serving.test_images import encoded
 from zoo.serving import app, rest
 from zoo.serving.errors import invalid, overloaded
@@ -40,7 +41,7 @@ def application(repository, metrics):
         metrics,
         max_body_bytes=200_000,
         max_pixels=2000,
-        hosts=["127.0.0.1", "localhost", "[::1]"],
+        hosts={"localhost", "127.0.0.1", "[::1]"},
     )
 
 
@@ -94,21 +95,22 @@ def test_a_version_a_signature_and_any_content_type(post, repository):
     assert answer.json() == {"predictions": [len(encoded("PNG"))]}
 
 
-def test_a_large_body_is_answered_like_a_small_one_but_read_aside(post, monkeypatch):
-    threads, question = [], rest.question
+def test_large_bodies_and_answers_are_like_small_ones_but_made_aside(post, monkeypatch):
+    threads = []
 
-    def told(*arguments):
+    def told(function, *arguments):
         threads.append(threading.current_thread().name)
-        return question(*arguments)
+        return function(*arguments)
 
-    monkeypatch.setattr(rest, "question", told)
-    for rows in (1, 5000):
+    for name in ("question", "answer"):
+        function = functools.partial(told, getattr(rest, name))
+        monkeypatch.setattr(rest, name, function)
+    for rows in (1, 6000):
         answer = post(f"{MODEL}:predict", json={"instances": [IMAGE] * rows})
         assert answer.json()["predictions"] == [{"sums": 10, "means": [2.5]}] * rows
     assert len(answer.request.body) > 2**16
-    small, large = threads
-    assert not small.startswith("large-bodies")
-    assert large.startswith("large-bodies")
+    aside = [thread.startswith("large-bodies") for thread in threads]
+    assert aside == [False, False, True, True]
 
 
 def test_the_states_of_versions(get):
@@ -222,7 +224,7 @@ def test_a_client_that_hangs_up_is_not_answered(url, repository):
     repository.get("things").answers.append(future)
     body = json.dumps({"instances": [IMAGE]})
     with connect(int(url.rpartition(":")[2])) as client:
-        head = f"POST {MODEL}:predict HTTP/1.1\r\ncontent-length: {len(body)}\r\n\r\n"
+        head = f"POST {MODEL}:predict HTTP/1.0\r\ncontent-length: {len(body)}\r\n\r\n"
         client.sendall((head + body).encode())
         until(lambda: not repository.get("things").answers)
     until(future.cancelled)
@@ -244,11 +246,20 @@ def test_health(get, repository, application, monkeypatch):
     assert get("/healthz").json() == {"status": "alive"}
     assert get("/readyz").json() == {"status": "ready"}
     monkeypatch.setattr(repository, "ready", False)
+    assert reason(get("/readyz"), 503) == "no model is served"
+    assert get(f"{MODEL}/card").status_code == 200  # as the repository says
+    monkeypatch.setattr(repository, "loading", True)
     assert reason(get("/readyz"), 503) == "the models are still loading"
     assert "still loading" in reason(get(f"{MODEL}/card"), 503)
     assert get("/healthz").status_code == 200
-    monkeypatch.setattr(application.state, "stopping", True)
+    monkeypatch.setitem(application.state._state, "stopping", True)
     assert reason(get("/readyz"), 503) == "the server is stopping"
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/"])
+def test_probes_may_ask_for_the_head_alone(url, session, path):
+    answer = session.head(url + path, timeout=20)
+    assert (answer.status_code, answer.content) == (200, b"")
 
 
 def test_the_page_lets_nothing_in_from_elsewhere(get):
@@ -264,10 +275,45 @@ def test_the_page_lets_nothing_in_from_elsewhere(get):
 
 @pytest.mark.parametrize("path", ["/", "/v1/models", "/healthz", "/nowhere"])
 def test_no_other_site_may_use_the_answers(get, path):
-    headers = get(path, headers={"origin": "http://elsewhere.example"}).headers
+    headers = get(path).headers
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["cross-origin-resource-policy"] == "same-origin"
     assert not [name for name in headers if "access-control" in name.lower()]
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://elsewhere.example", "https://elsewhere.example:8501", "null", ""]
+)
+def test_no_other_site_may_send_requests(post, origin):
+    # A browser asks nobody before it sends this.
+    headers = {"origin": origin, "content-type": "text/plain"}
+    body = json.dumps({"instances": [IMAGE]})
+    answer = post(f"{MODEL}:predict", data=body, headers=headers)
+    line = f"Received the origin {origin!r}"
+    assert line in reason(answer, 403)
+    assert not [name for name in answer.headers if "access-control" in name.lower()]
+
+
+@pytest.mark.parametrize("origin", ["http://localhost:3000", "http://[::1]"])
+def test_pages_of_this_machine_may_send_requests(post, origin):
+    body, headers = {"instances": [IMAGE]}, {"origin": origin}
+    answer = post(f"{MODEL}:predict", json=body, headers=headers)
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nhost: a.b\r\n", b"400"),
+        (b"GET /healthz HTTP/1.1\r\nhost: a.b\r\nhost: localhost\r\n", b"400"),
+        (b"GET /healthz HTTP/1.1\r\n", b"400"),
+        (b"GET /healthz HTTP/1.0\r\n", b"200"),
+    ],
+)
+def test_there_is_one_host(url, head, status):
+    with connect(int(url.rpartition(":")[2])) as client:
+        client.sendall(head + b"connection: close\r\n\r\n")
+        assert received(client).startswith(b"HTTP/1.1 " + status)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +331,7 @@ def test_a_name_that_is_made_to_mean_this_machine_is_refused(get, host, status):
     answer = get("/v1/models", headers={"host": host})
     assert answer.status_code == status
     if status == 403:
-        assert "listens for 127.0.0.1, localhost, [::1] only" in reason(answer, 403)
+        assert "listens for 127.0.0.1, [::1], localhost only" in reason(answer, 403)
 
 
 def test_without_hosts_any_name_will_do(repository, metrics):

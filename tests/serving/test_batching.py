@@ -1,11 +1,13 @@
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import grpc
 import numpy as np
 import pytest
 
-from zoo.serving.batching import BATCHES_QUEUED, Batcher
+from zoo.serving import batching
+from zoo.serving.batching import Batcher
 from zoo.serving.errors import Refused, invalid
 
 SOON = 20  # seconds that no test takes unless it fails
@@ -58,9 +60,9 @@ def start(model):
         batcher.close()
 
 
-def submit(batcher, *values, signature="double", rows=...):
+def submit(batcher, *values, signature="double", joint=True):
     inputs = {"x": np.array(values)}
-    return batcher.submit(signature, inputs, len(values) if rows is ... else rows)
+    return batcher.submit(signature, inputs, len(values), joint=joint)
 
 
 def answers(*futures):
@@ -170,6 +172,11 @@ def test_a_bad_request_fails_alone(model, start):
     assert refused.value.code is grpc.StatusCode.INVALID_ARGUMENT
 
 
+def test_what_a_request_is_refused_with_holds_no_inputs(model, start):
+    refused = submit(start(), -1).exception(SOON)
+    assert isinstance(refused, Refused) and refused.__traceback__ is None
+
+
 @pytest.mark.parametrize("signature", ["double", "other"])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 2)])
 def test_only_the_same_signature_and_row_shape_share_a_batch(
@@ -197,25 +204,84 @@ def test_signatures_take_turns_in_the_order_of_their_oldest_request(model, start
     assert model.calls[1:] == [("b", [1, 1]), ("a", [1])]
 
 
+def test_what_is_left_of_a_signature_does_not_come_before_who_waits_longer(
+    model, start
+):
+    batcher = start(max_batch_size=1)
+    first = busy(model, batcher)
+    order = [submit(batcher, 1, signature=name) for name in ("b", "a", "b")]
+    model.let_go.set()
+    answers(first, *order)
+    assert [name for name, _ in model.calls[1:]] == ["b", "a", "b"]
+
+
 def test_what_is_no_batch_runs_alone_and_uncut(model, start):
     batcher = start(max_batch_size=2)
     first = busy(model, batcher)
-    others = [submit(batcher, 1, 2, 3, rows=None), submit(batcher, 4, 5, rows=None)]
+    others = [submit(batcher, *of, joint=False) for of in ((1, 2, 3), (4, 5))]
     model.let_go.set()
     assert answers(first, *others) == [[0], [2, 4, 6], [8, 10]]
     assert len(model.calls) == 3
 
 
 def test_who_comes_when_the_queue_is_full_is_refused_at_once(model, start):
-    batcher = start(max_batch_size=1)
+    batcher = start(max_batch_size=100)
     first = busy(model, batcher)
-    waiting = [submit(batcher, value) for value in range(BATCHES_QUEUED)]
-    with pytest.raises(Refused, match="toy version 1 has 16 rows waiting") as refused:
+    waiting = [submit(batcher, *range(100)) for _ in range(16)]
+    with pytest.raises(Refused, match="toy version 1 has 1600 rows waiting") as refused:
         submit(batcher, 1)
     assert refused.value.status == 503
     model.let_go.set()
     answers(first, *waiting)
     assert answers(submit(batcher, 1)) == [[2]]
+
+
+def test_what_would_not_fit_is_refused_and_what_fits_an_empty_queue_is_not(
+    model, start
+):
+    batcher = start(max_batch_size=2)
+    first = busy(model, batcher)
+    for joint in (True, False):
+        with pytest.raises(Refused, match="most 1024 rows. Received: 1025") as refused:
+            submit(batcher, *range(1025), joint=joint)
+        assert refused.value.status == 413
+    one = submit(batcher, 1)
+    with pytest.raises(Refused, match="has 1 rows waiting, 1024 at most") as refused:
+        submit(batcher, *range(1024))
+    assert refused.value.status == 503
+    model.let_go.set()
+    answers(first, one)
+    assert answers(submit(batcher, *range(1024))) == [[2 * x for x in range(1024)]]
+
+
+@pytest.mark.parametrize("value", [1.0, b"12345678"])
+def test_an_answer_is_bounded(value, start, monkeypatch):
+    """Its ten values have 80 bytes; the limit is reached in the third call."""
+    monkeypatch.setattr(batching, "MAX_ANSWER_BYTES", 40)
+    calls = []
+
+    def echo(signature, inputs):
+        calls.append(len(inputs["x"]))
+        return {"y": inputs["x"]}
+
+    batcher = start(echo, max_batch_size=2)
+    inputs = {"x": np.array([value] * 10, object if value != 1 else float)}
+    with pytest.raises(Refused, match="the answer has more than .* MiB") as refused:
+        batcher.submit("echo", inputs, 10).result(SOON)
+    assert refused.value.status == 413
+    batcher.close()
+    assert calls == [2, 2, 2]
+
+
+def test_what_is_left_of_a_request_whose_client_has_gone_is_not_run(model, start):
+    batcher = start(max_batch_size=1)
+    model.hold()
+    large = submit(batcher, 1, 2, 3)
+    assert model.entered.wait(SOON)
+    assert large.cancel()
+    model.let_go.set()
+    assert answers(submit(batcher, 4)) == [[8]]
+    assert [call for _, call in model.calls] == [[1], [4]]
 
 
 def test_a_request_that_nobody_waits_for_is_not_run(model, start):
@@ -243,18 +309,25 @@ def test_what_is_queued_is_answered_before_the_end(model, start):
 
 
 def test_at_the_end_nothing_waits_for_more(model, start):
-    batcher = start(wait_seconds=1000)
+    batcher = start(wait_seconds=2 * SOON)
     after_two_together(model, batcher)
     one = submit(batcher, 1)
-    batcher.close()
-    assert one.done() and answers(one) == [[2]]
+    while batcher._awaited == 1:  # until the thread waits for another
+        time.sleep(0.001)
+    batcher.stop()
+    assert answers(one) == [[2]]
 
 
 def test_no_client_gets_the_answer_of_another(start):
     """A model that says it takes batches, but returns another number of rows."""
-    batcher = start(lambda signature, inputs: {"y": inputs["x"][1:]})
-    with pytest.raises(RuntimeError, match="y has 2 rows for 3 of inputs"):
-        submit(batcher, 1, 2, 3).result(SOON)
+    model = Model()
+    batcher = start(lambda *asked: {"y": model(*asked)["y"][1:]}, max_batch_size=4)
+    first = busy(model, batcher)
+    both = [submit(batcher, 1, 2), submit(batcher, 3, 4)]
+    model.let_go.set()
+    assert answers(first, *both) == [[], [4], [8]]
+    with pytest.raises(RuntimeError, match="y has 3 rows for 4 of inputs"):
+        submit(batcher, 1, 2, 3, 4, 5).result(SOON)
 
 
 def test_many_clients_at_once(model, start):

@@ -104,22 +104,38 @@ def test_a_body_that_does_not_come_in_time(port, bodies):
     assert bodies._room == 4 * MOST
 
 
-def test_all_bodies_together_are_bounded(port, bodies, monkeypatch):
+def half_sent(port, bodies):
+    client, room = connect(port), bodies._room
+    client.sendall(b"POST / HTTP/1.1\r\ncontent-length: %d\r\n\r\n" % MOST)
+    client.sendall(bytes(MOST - 1))
+    until(lambda: bodies._room == room - MOST + 1)
+    return client
+
+
+def test_bodies_that_never_come_whole_do_not_keep_others_out(port, bodies, monkeypatch):
     monkeypatch.setattr(bodies, "_seconds", 20)
-    clients = [connect(port) for _ in range(4)]
+    clients = [half_sent(port, bodies) for _ in range(4)]
+    assert send(port, bytes(4), headers=["content-length: 4"])[1] == {"size": 4}
+    assert send(port, bytes(5), headers=["content-length: 5"])[1] == {"size": 5}
+    oldest, *others = clients
+    head, content = answer_of(oldest)  # which gave way
+    assert head.startswith("http/1.1 503 ")
+    assert "connection: close" in head
+    assert "try again later" in content["error"]
+    for client in others:
+        client.sendall(b"0")
+        assert answer_of(client)[1] == {"size": MOST}
     for client in clients:
-        client.sendall(b"POST / HTTP/1.1\r\ncontent-length: %d\r\n\r\n" % MOST)
-        client.sendall(bytes(MOST - 1))
-    until(lambda: bodies._room == 4)
+        client.close()
+    assert bodies._room == 4 * MOST
+
+
+def test_bodies_that_are_whole_do_not_give_way(port, bodies, monkeypatch):
+    monkeypatch.setattr(bodies, "_room", 4)
     head, content = send(port, bytes(5), headers=["content-length: 5"])
     assert head.startswith("http/1.1 503 ")
     assert "try again later" in content["error"]
-    assert send(port, bytes(4), headers=["content-length: 4"])[1] == {"size": 4}
-    for client in clients:
-        client.sendall(b"0")
-        assert answer_of(client)[1] == {"size": MOST}
-        client.close()
-    assert bodies._room == 4 * MOST
+    assert bodies._room == 4
 
 
 def test_a_client_that_hangs_up_gives_its_room_back(port, bodies, held):

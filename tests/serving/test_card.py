@@ -1,6 +1,8 @@
 from types import SimpleNamespace
 
 import numpy as np
+import orjson
+import pytest
 import tensorflow as tf
 
 from zoo.export import replay
@@ -89,3 +91,15 @@ def test_a_model_that_reads_no_files_has_no_examples():
     only_arrays = certificate([3, 0, 1])
     del only_arrays["requests"][1]
     assert card.card(servable(only_arrays))["examples"] == []
+
+
+@pytest.mark.parametrize("odd", [None, 5, "text", [1], {"a": 10**30}, "\ud800"])
+def test_what_is_odd_in_a_certificate_is_left_out(odd):
+    whole = card.card(servable(certificate([3, 0, 1])))
+    for key in (*certificate(None), "accuracy", "data", "command", "tolerance"):
+        made = card.card(servable(certificate([3, 0, 1]) | {key: odd}))
+        orjson.dumps(made)
+        for name in {*whole} - {key, "parameters", "examples"}:
+            assert made[name] == whole[name]
+    odd_class_names = card.card(servable({"class_names": odd}))["class_names"]
+    assert odd_class_names == (odd if isinstance(odd, list) else None)

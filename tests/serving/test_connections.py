@@ -1,17 +1,20 @@
 """Connections that never send a whole request, beside some that do."""
 
+import asyncio
 import contextlib
+import threading
 import time
 
 import pytest
 import requests
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
 
 from tests.serving.live import connect, received, serving, until
 from zoo.serving import answers
 from zoo.serving.connections import Connections
 
+LARGE = 20 * 2**20  # more than the buffers of the sockets take
 WHOLE = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
@@ -27,6 +30,15 @@ def application():
         with contextlib.suppress(ClientDisconnect):
             return answers.json(len(await request.body()))
 
+    @app.get("/large")
+    async def large():
+        return Response(bytes(LARGE))
+
+    @app.post("/unread")
+    async def unread():
+        await asyncio.sleep(0.1)  # so that much of the body is here
+        return answers.error("not read", 413, connection="close")
+
     return app
 
 
@@ -39,7 +51,7 @@ def server(**limits):
 
 def answer(client, request=WHOLE):
     client.sendall(request)
-    data = b""
+    data = bytearray()
     while not data.endswith(b'"alive"'):
         data += (part := client.recv(65536))
         assert part, data
@@ -88,8 +100,6 @@ def test_hundreds_of_half_requests_do_not_keep_others_out(patient, half):
 
 
 def test_a_request_in_flight_does_not_give_way():
-    import threading
-
     release, arrived = threading.Event(), threading.Semaphore(0)
     app = FastAPI()
 
@@ -167,6 +177,39 @@ def test_a_connection_answers_one_request_after_the_other(patient):
         assert contents == [b"3HTTP/1", b'"alive"', b"3HTTP/1", b'"alive"']
 
 
+def test_a_client_that_is_refused_while_it_sends_reads_the_reason(patient):
+    port, _ = patient
+    head = b"POST /unread HTTP/1.1\r\ncontent-length: %d\r\n\r\n" % LARGE
+    with connect(port) as client:
+        client.sendall(head + bytes(LARGE))
+        assert b"not read" in received(client)
+
+
+def test_an_answer_that_nobody_takes_is_not_kept():
+    with server(receive_seconds=60, answer_seconds=0.3, idle_seconds=60) as (port, of):
+        with connect(port) as client:
+            client.sendall(WHOLE.replace(b"/", b"/large", 1) * 2)
+            until(lambda: len(of) == 1)
+            until(lambda: len(of) == 0)
+
+
+def test_the_time_to_take_an_answer_ends_when_it_is_taken(patient):
+    port, connections = patient
+    request = WHOLE.replace(b"/", b"/large", 1) + WHOLE
+    with connect(port) as client:
+        assert len(answer(client, request)) > LARGE
+        (connection,) = connections._open
+        assert connection._unread.cancelled()
+
+
+def test_after_the_last_answer_the_connection_ends(patient):
+    port, connections = patient
+    with connect(port) as client:
+        client.sendall(WHOLE.replace(b"host: x", b"connection: close"))
+        assert received(client).endswith(b'"alive"')
+        until(lambda: len(connections) == 0)
+
+
 def test_an_unread_body_does_not_disturb_the_next_request(strict):
     port, _ = strict
     with connect(port) as client:
@@ -219,6 +262,15 @@ def test_what_is_not_http_gets_a_line_and_an_end(patient, request_, status):
         assert data.partition(b"\r\n\r\n")[2].startswith(b'{"error":"')
 
 
+def test_a_body_that_is_no_body_ends_the_connection(patient):
+    port, connections = patient
+    head = b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"
+    with connect(port) as client:
+        client.sendall(head + b"no length\r\n")
+        assert received(client).startswith(b"HTTP/1.1 400 ")
+        until(lambda: len(connections) == 0)
+
+
 def test_trailers_are_bounded_too(strict):
     port, connections = strict
     head = b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n"
@@ -249,10 +301,39 @@ def test_websockets_are_not_spoken(patient):
 def test_stopping_ends_connections_without_a_request():
     with contextlib.ExitStack() as stack:
         with server() as (port, connections):
-            clients = [stack.enter_context(connect(port)) for _ in range(3)]
+            clients = [stack.enter_context(connect(port)) for _ in range(2)]
             clients[0].sendall(b"GET /")
-            clients[1].sendall(b"POST / HTTP/1.1\r\ncontent-length: 9\r\n\r\n")
-            answer(clients[2])
-            until(lambda: len(connections) == 3)
+            answer(clients[1])
+            until(lambda: len(connections) == 2)
         assert len(connections) == 0
-        assert [received(client) for client in clients] == [b"", b"", b""]
+        assert [received(client) for client in clients] == [b"", b""]
+
+
+def test_stopping_waits_for_a_body_and_for_an_answer_that_is_on_its_way():
+    arrived, stack = threading.Event(), contextlib.ExitStack()
+    app = application()
+
+    @app.post("/slow")
+    async def slow(request: Request):
+        arrived.set()
+        return answers.json(len(await request.body()))
+
+    def finish():
+        until(lambda: app.state.stopping)
+        time.sleep(0.2)  # it stops within a tenth
+        client.sendall(b"45")
+        bodies.append(received(client))
+        bodies.append(received(reader))
+
+    bodies, finishing = [], threading.Thread(target=finish)
+    app.state.stopping = False
+    with stack, serving(app, Connections()) as port:
+        client, reader = (stack.enter_context(connect(port)) for _ in range(2))
+        client.sendall(b"POST /slow HTTP/1.1\r\ncontent-length: 5\r\n\r\n123")
+        reader.sendall(WHOLE.replace(b"/", b"/large", 1))
+        assert reader.recv(1) == b"H"
+        assert arrived.wait(20)
+        finishing.start()
+    finishing.join(20)
+    assert bodies[0].endswith(b"\r\n\r\n5")
+    assert bodies[1].endswith(bytes(LARGE))

@@ -45,7 +45,8 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def served(folder):
     metrics = Metrics()
-    repository = Repository(folder, num_versions=2, metrics=metrics)
+    options = {"num_versions": 2, "max_batch_size": 1024}  # so many rows are large
+    repository = Repository(folder, **options, metrics=metrics)
     repository.start()
     with listening(repository, metrics) as server:
         yield SimpleNamespace(metrics=metrics, port=server.port)
@@ -168,6 +169,16 @@ def with_tensor(**fields):
     return asked
 
 
+def filled(signature, name, value):
+    """Describe a thousand values by one."""
+    tensor = tf.make_tensor_proto([value])
+    tensor.tensor_shape.dim[0].size = 1000
+    asked = request(signature)
+    asked.inputs.clear()
+    asked.inputs[name].CopyFrom(tensor)
+    return asked
+
+
 BAD, LOST, FULL = CODES.INVALID_ARGUMENT, CODES.NOT_FOUND, CODES.RESOURCE_EXHAUSTED
 
 
@@ -192,6 +203,7 @@ BAD, LOST, FULL = CODES.INVALID_ARGUMENT, CODES.NOT_FOUND, CODES.RESOURCE_EXHAUS
             BAD,
             "'images' is wrong: shape [2, 2, 2]",
         ),
+        (filled("pixels", "image_bytes", b"image"), BAD, "1,000 values, string_val 1."),
         (with_tensor(dtype=77), BAD, "'images' is wrong: dtype 77"),
         (files(b"GIF89a"), BAD, "must be a whole PNG"),
         (files(png(20, 21)), FULL, "at most 400"),
@@ -245,7 +257,10 @@ def test_metadata_is_that_of_the_file(channel, folder):
         written[name].ClearField("defaults")
         assert signature == written[name]
     asked.metadata_field[:] = ["weights"]
-    with refused(BAD, "metadata_field must be signature_def. Received: weights"):
+    with refused(BAD, "metadata_field must be signature_def. Received: weights."):
+        stub.GetModelMetadata(asked, timeout=20)
+    asked.metadata_field[:] = []
+    with refused(BAD, "Received: none."):
         stub.GetModelMetadata(asked, timeout=20)
 
 
@@ -276,7 +291,7 @@ def test_a_failed_version_tells_its_error():
     assert (status.status.error_code, status.status.error_message) == (2, "it is empty")
 
 
-def test_requests_are_counted_by_their_status(served, predict):
+def test_predictions_are_counted_by_their_status(served, channel, predict):
     def count(model, status):
         labels = f'{{api="grpc",model="{model}",status="{status}"}}'
         lines = served.metrics.text().decode().splitlines()
@@ -290,6 +305,8 @@ def test_requests_are_counted_by_their_status(served, predict):
         predict(with_filter("total"))
     with refused(LOST, ""):
         predict(with_spec(name="other"))
+    asked = get_model_status_pb2.GetModelStatusRequest(model_spec={"name": "sums"})
+    model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(asked, timeout=20)
     after = [count(*labels) for labels in counted]
     assert [b - a for a, b in zip(before, after, strict=True)] == [1, 1, 1]
 
@@ -372,11 +389,13 @@ def test_a_client_that_goes_takes_its_request_back(held, holding):
 
 
 def test_a_defect_is_told_to_the_log_and_not_to_the_client(held, holding, capfd):
-    call = holding.stub.Predict.future(request(), timeout=20)
-    held.wait().set_exception(KeyError("secret"))
-    with refused(CODES.INTERNAL, "a defect of the server; see its log"):
-        call.result()
-    assert "KeyError: 'secret'" in capfd.readouterr().err
+    """Once: who can cause it could otherwise fill the disk."""
+    for _ in range(2):
+        call = holding.stub.Predict.future(request(), timeout=20)
+        held.wait().set_exception(KeyError("secret"))
+        with refused(CODES.INTERNAL, "a defect of the server; see its log."):
+            call.result()
+    assert capfd.readouterr().err.count("KeyError: 'secret'") == 1
 
 
 def test_requests_that_are_worked_on_share_a_limit_of_bytes(held, holding):
@@ -404,6 +423,25 @@ def test_requests_at_a_time_are_bounded(held, monkeypatch):
             held.wait()
         with refused(FULL, "limit exceeded"):
             stub.Predict(request(), timeout=20)
+
+
+def test_requests_on_their_way_in_are_bounded(held, monkeypatch):
+    """Of what is not read yet gRPC holds a little, of what is read all that came."""
+    monkeypatch.setattr(grpc_server, "_ARRIVING", 1)
+    never = threading.Event()
+    with listening(held) as server, channel_to(server.port) as channel:
+        first = channel.stream_unary(PREDICT).future(
+            iter(lambda: never.wait(20), None), timeout=20
+        )
+        until(lambda: server._arriving.locked())
+        second = channel.unary_unary(PREDICT).future(
+            request().SerializeToString(), timeout=20
+        )
+        assert not held.asked.acquire(timeout=0.2)
+        first.cancel()
+        held.wait().set_result({})
+        second.result()
+    never.set()
 
 
 def test_a_request_that_never_comes_whole_is_ended(held, monkeypatch):

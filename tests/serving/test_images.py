@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -44,6 +45,9 @@ def gif(*frames, screen=(1, 1), table=True):
         encoded("JPEG", mode="CMYK", comment=b"\xff\xc0 looks like a marker"),
         encoded("JPEG", exif=b"Exif\0\0" + bytes(5000)),
         encoded("JPEG").replace(b"\xff\xd8", b"\xff\xd8\xff\xff", 1),  # filled up
+        # TEM stands alone: the next two bytes are a marker and not its length.
+        encoded("JPEG").replace(b"\xff\xd8", b"\xff\xd8\xff\x01", 1),
+        encoded("JPEG") + b"\xff\xda what follows the end" * 100,
     ],
 )
 def test_the_pixels_of_each_format(data):
@@ -54,6 +58,65 @@ def test_a_bmp_that_begins_with_its_upper_row():
     data = bytearray(encoded("BMP"))
     struct.pack_into("<i", data, 22, -30)
     assert images.check(bytes(data)) == 40 * 30
+
+
+def bmp(mode, bits=None, packing=None, masks=None):
+    """A BMP file of noise, whose header is then changed."""
+    noise = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).convert(mode).save(file, "BMP")
+    data = bytearray(file.getvalue())
+    if bits is not None:
+        struct.pack_into("<H", data, 28, bits)
+    if packing is not None:
+        struct.pack_into("<I", data, 30, packing)
+    if masks is not None:
+        struct.pack_into("<III", data, 54, *masks)
+    return bytes(data)
+
+
+def palette(*greys):
+    indices = np.arange(1200, dtype=np.uint8).reshape(30, 40) % len(greys)
+    picture = Image.fromarray(indices)
+    picture.putpalette([channel for grey in greys for channel in (grey,) * 3])
+    file = io.BytesIO()
+    picture.save(file, "BMP")
+    return file.getvalue()
+
+
+USUAL = (0xFF0000, 0xFF00, 0xFF)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [palette(0, 1, 2), bmp("L"), bmp("RGBA"), bmp("RGBA", packing=3, masks=USUAL)],
+)
+def test_a_bmp_that_tensorflow_sees_as_it_is(data):
+    assert images.check(data) == 40 * 30
+    decoded = tf.io.decode_image(data, expand_animations=False).numpy()
+    told = Image.open(io.BytesIO(data)).convert("RGB")
+    channels = [0, 0, 0] if decoded.shape[-1] == 1 else [0, 1, 2]
+    np.testing.assert_array_equal(decoded[..., channels], told)
+
+
+@pytest.mark.parametrize(
+    ("data", "received"),
+    [
+        (palette(255, 254, 253), "8 bits, compression 0"),
+        (palette(0, 85, 170), "8 bits, compression 0"),
+        (bmp("L", packing=1), "8 bits, compression 1"),
+        (bmp("1"), "1 bits, compression 0"),
+        (bmp("L", bits=4), "4 bits, compression 0"),
+        (bmp("RGB", bits=16), "16 bits, compression 0"),
+        (bmp("RGBA", packing=3, masks=USUAL[::-1]), "32 bits, compression 3"),
+        (b"BM" + bytes(12) + struct.pack("<I", 12) + bytes(99), "one of OS/2"),
+    ],
+)
+def test_a_bmp_that_tensorflow_takes_for_another_is_refused(data, received):
+    with pytest.raises(Refused, match="send it as PNG") as refused:
+        images.check(data)
+    assert refused.value.status == 400
+    assert str(refused.value).endswith(f"Received: {received}.")
 
 
 def test_the_frames_of_a_gif_count_one_by_one():
@@ -67,15 +130,21 @@ def test_the_frames_of_a_gif_count_one_by_one():
     assert images.check(file.getvalue()) == 3 * 40 * 50
 
 
-def test_the_screen_of_a_gif_counts_and_frames_that_are_larger():
+def test_each_frame_of_a_gif_counts_as_much_as_the_largest():
     assert images.check(gif((1, 1), screen=(300, 200))) == 300 * 200
-    assert images.check(gif((50, 40), (300, 200), table=False)) == 50 * 40 + 300 * 200
+    assert images.check(gif((50, 40), (30, 80), table=False)) == 2 * 50 * 80
+    file, rest = io.BytesIO(), [Image.new("L", (80, 60)) for _ in range(3)]
+    for index, image in enumerate(rest):
+        image.putpixel((index, 0), 255)  # all that is in its frame
+    Image.new("L", (80, 60)).save(file, "GIF", save_all=True, append_images=rest)
+    assert tf.io.decode_gif(file.getvalue()).shape == (4, 60, 80, 3)
+    assert images.check(file.getvalue()) == 4 * 60 * 80
 
 
 def test_a_frame_of_a_gif_is_not_free_however_small():
     assert tf.io.decode_gif(gif(*[(1, 1)] * 10)).shape == (10, 1, 1, 3)
     assert images.check(gif(*[(1, 1)] * 10)) == 10 * 1024
-    with pytest.raises(Refused, match="more, with all its frames") as refused:
+    with pytest.raises(Refused, match="more, with all frames and scans") as refused:
         images.check(gif(*[(1, 1)] * 10), max_pixels=9000)
     assert refused.value.status == 413
 
@@ -87,6 +156,56 @@ def test_too_many_pixels(kind):
     with pytest.raises(Refused, match="decodes at most 1,199: send it smaller") as no:
         images.check(data, max_pixels=1199)
     assert no.value.status == 413
+
+
+def chunk(name, content):
+    check = struct.pack(">I", zlib.crc32(name + content))
+    return struct.pack(">I", len(content)) + name + content + check
+
+
+def hidden(large, small):
+    """A JPEG with another size in a comment, and FF 00 where a marker is due.
+
+    The decoder skips FF 00 and finds the size after it. Who takes it for a segment,
+    with a length, is led into the comment.
+    """
+    begin = large.index(b"\xff\xc0")
+    (length,) = struct.unpack_from(">H", large, begin + 2)
+    end = begin + 2 + length
+    fake = (
+        large[begin : begin + 5] + struct.pack(">HH", *small) + large[begin + 9 : end]
+    )
+    skipped = large[2:end] + b"\xff\xfe" + struct.pack(">H", 2 + len(fake))
+    length = struct.pack(">H", 2 + len(skipped))
+    return b"\xff\xd8\xff\0" + length + skipped + fake + large[end:]
+
+
+PNG = encoded("PNG")
+GIF = encoded("GIF", mode="L")
+FRAME = GIF.index(b",\0\0\0\0")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        hidden(encoded("JPEG", mode="L"), (8, 8)),
+        PNG[:8] + chunk(b"abCd", struct.pack(">II", 1, 1)) + PNG[8:],
+        GIF[:FRAME] + b"!\xfe\0\x01x\0" + GIF[FRAME:],
+    ],
+    ids=["jpeg_ff00", "png_chunk_before_the_first", "gif_empty_extension"],
+)
+def test_a_file_that_decoders_read_otherwise_is_refused(data):
+    assert tf.io.decode_image(data).shape[-3:-1] == (30, 40)
+    with pytest.raises(Refused, match="a whole PNG, JPEG, BMP or GIF file"):
+        images.check(data)
+
+
+def test_scans_of_a_jpeg_that_do_nothing_count():
+    data = encoded("JPEG", mode="L", progressive=True)  # of 6 scans
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    for scans, price in ((20, 1), (21, 2), (41, 3)):
+        several = data[:-2] + scan * (scans - 6) + b"\xff\xd9"
+        assert images.check(several) == price * 40 * 30
 
 
 def test_a_bomb_is_known_by_its_header_alone():
@@ -105,6 +224,7 @@ def test_a_bomb_is_known_by_its_header_alone():
         b"\x89PNG\r\n\x1a\n",
         b"\xff\xd8\xff",
         b"\xff\xd8" + b"\xff\xe0\0\x02" * 20_000,  # segments without end
+        b"\xff\xd8" + b"\xff" * 2**20,
         b"BM",
         b"GIF89a",
         encoded("GIF")[:-5],

@@ -258,8 +258,14 @@ def test_drawing_with_a_mouse(visit, served):
     assert opened(sent)[52:68, 40:240].min() == 255  # a white line on black, 20 wide
     assert opened(sent)[:48].max() == opened(sent)[72:].max() == 0
     check(page, of_file(served, "serve_bytes", sent))
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    canvas.click()  # which is asked about a little later, if it is still there
     page.get_by_role("button", name="Clear").click()
     assert pixels(canvas).max() == 0
+    assert page.inner_text("#verdict") == "" and not page.is_visible("#given")
+    page.evaluate("new Promise(done => setTimeout(done, 400))")
+    assert asked == []
 
 
 def test_with_the_keyboard_alone(visit, served):
@@ -300,7 +306,8 @@ def test_a_file_that_is_no_image_and_then_a_good_one(visit, address):
     url = f"{address}/v1/models/certified:predict"
     message = requests.post(url, json=request, timeout=30).json()["error"]
     alert = page.get_by_role("alert")
-    playwright.expect(alert).to_have_text(message)
+    playwright.expect(alert).to_have_text(f"a.png: {message}")
+    assert not page.is_visible("#waiting")
     assert page.inner_text("#verdict") == ""  # nor is the answer before left to be seen
     assert not page.is_visible("#bars")
     page.get_by_role("button", name="Example 1:").click()
@@ -332,6 +339,21 @@ def test_an_answer_that_comes_too_late_is_not_shown(visit):
             route.continue_()
     page.evaluate("new Promise(done => setTimeout(done, 50))")
     assert save.get_attribute("download") == "example-2.png"
+
+
+def test_of_two_choices_of_a_model_the_later_holds(visit):
+    page = visit(viewport={"width": 1280, "height": 900})
+    held = []
+    page.route("**/uncertified/card", lambda route: held.append(route))
+    models = page.get_by_label("Model", exact=True)
+    for name in ("uncertified", "certified"):
+        with page.expect_request(f"**/{name}/card"):
+            models.select_option(name)
+    playwright.expect(page.locator("#facts")).to_contain_text("87.50 %")
+    with page.expect_request_finished():
+        held[0].continue_()
+    page.evaluate("new Promise(done => setTimeout(done, 50))")
+    assert page.get_by_role("heading", level=1).inner_text() == "certified"
 
 
 def test_a_phone(visit, served):

@@ -11,7 +11,7 @@ import pytest
 
 from tests.serving import toys
 from zoo import ZooError
-from zoo.serving import repository
+from zoo.serving import folder, repository
 from zoo.serving.errors import Refused
 from zoo.serving.metrics import Metrics
 from zoo.serving.repository import Repository, Status
@@ -125,15 +125,15 @@ def test_several_versions_are_served_if_asked_for(fake, serve, tmp_path):
 
 def test_what_is_no_model_is_ignored(fake, serve, tmp_path):
     write(tmp_path, "toy", 1)
-    for folder in (
+    for other in (
         ".exporting-abc/1",
         "toy/.exporting-x",
-        "toy/01",
+        "toy/09",
         "toy/-1",
         "toy/1.5",
     ):
-        (tmp_path / folder).mkdir(parents=True)
-        (tmp_path / folder / "saved_model.pb").write_text("fine")
+        (tmp_path / other).mkdir(parents=True)
+        (tmp_path / other / "saved_model.pb").write_text("fine")
     (tmp_path / "toy" / str(2**63)).mkdir()
     (tmp_path / "toy" / str(2**63) / "saved_model.pb").write_text("fine")
     (tmp_path / "toy" / "٣").mkdir()
@@ -204,6 +204,31 @@ def test_a_new_version_takes_the_place_of_the_old_one(fake, serve, tmp_path, cap
     until(lambda: versions(served) == {2: "AVAILABLE"})
 
 
+@pytest.fixture
+def no_other_collection():
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_the_memory_of_an_old_version_is_given_back(
+    fake, serve, tmp_path, no_other_collection
+):
+    """Also of objects that refer to each other, as TensorFlow's do."""
+    write(tmp_path, "toy", 1)
+    served = serve()
+    served.get("toy").weights = Ring()
+    old = weakref.ref(served.get("toy").weights)
+    write(tmp_path, "toy", 2)
+    until(lambda: served.get("toy").version == 2)
+    until(lambda: old() is None)
+
+
+class Ring:
+    def __init__(self):
+        self.next = self
+
+
 def test_the_old_version_is_served_until_the_new_one_is_ready(
     fake, serve, tmp_path, monkeypatch
 ):
@@ -248,7 +273,7 @@ def test_a_copy_in_progress_is_left_alone(fake, serve, tmp_path):
     """Its files grow from one look to the next."""
     write(tmp_path, "toy", 1)
     served = serve()
-    real, grow = repository._files, [10]
+    real, grow = folder.files, [10]
 
     def growing(path):
         if path.name == "2" and grow[0]:
@@ -258,12 +283,12 @@ def test_a_copy_in_progress_is_left_alone(fake, serve, tmp_path):
                 (path / "saved_model.pb").write_text("whole")
         return real(path)
 
-    repository._files, before = growing, repository._files
+    folder.files = growing
     try:
         write(tmp_path, "toy", 2, "broken")
         until(lambda: served.get("toy").version == 2)
     finally:
-        repository._files = before
+        folder.files = real
     assert Loaded.tries["toy", 2] == 1
 
 
@@ -300,7 +325,10 @@ def test_models_come_and_go(fake, serve, tmp_path):
     assert 'model="toy",version="1"' not in metrics.text().decode()
     shutil.rmtree(tmp_path / "late")
     until(lambda: served.names() == [])
-    assert not served.ready
+    assert not served.ready and not served.loading
+    with pytest.raises(Refused, match="^no model is served.$") as refused:
+        served.get("late")
+    assert refused.value.status == 404
     write(tmp_path, "toy", 1)
     until(lambda: served.names() == ["toy"])
     assert served.ready
@@ -317,6 +345,89 @@ def test_a_folder_that_is_away_for_a_moment_takes_nothing_along(fake, serve, tmp
     write(tmp_path / "models", "toy", 2)
     until(lambda: served.get("toy").version == 2)
     served.close()
+
+
+def test_a_number_that_comes_again_and_goes_while_it_is_held(
+    fake, serve, tmp_path, capsys
+):
+    """Of version 2, one is still held when nothing more is known of the other."""
+    for version in (1, 2):
+        write(tmp_path, "toy", version)
+    served = serve()
+    held = served.get("toy")
+    shutil.rmtree(tmp_path / "toy" / "2")
+    until(lambda: versions(served) == {1: "AVAILABLE", 2: "UNLOADING"})
+    write(tmp_path, "toy", 2, "broken")
+    until(lambda: versions(served).get(2) == "END")
+    shutil.rmtree(tmp_path / "toy" / "2")
+    until(lambda: versions(served) == {1: "AVAILABLE"})
+    assert held.version == 2
+    del held
+    looks(served)
+    write(tmp_path, "toy", 3)
+    until(lambda: served.get("toy").version == 3)
+    assert "cannot be watched" not in capsys.readouterr().err
+
+
+def test_what_goes_wrong_at_a_look_is_said_once_and_does_not_end_the_watch(
+    fake, serve, tmp_path, monkeypatch, capsys
+):
+    write(tmp_path, "toy", 1)
+    served = serve()
+    failing = iter([True] * 3)
+
+    def files(path):
+        if next(failing, False):
+            raise RuntimeError("no reason")
+        return ()
+
+    monkeypatch.setattr(folder, "files", files)
+    write(tmp_path, "toy", 2)
+    until(lambda: served.get("toy").version == 2)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == f"{tmp_path} cannot be watched: RuntimeError: no reason"
+    assert lines[1] == "toy version 2 is served"
+
+
+def without_permission(monkeypatch, *paths):
+    """Make the system refuse these, which it does not if tests are run by root."""
+    for name in ("stat", "listdir", "scandir"):
+        real = getattr(os, name)
+
+        def refuse(path, *args, _real=real, **kwargs):
+            if str(path) in map(str, paths):
+                raise PermissionError(13, "Permission denied", str(path))
+            return _real(path, *args, **kwargs)
+
+        monkeypatch.setattr(os, name, refuse)
+
+
+def test_what_cannot_be_read_concerns_no_other(
+    fake, serve, tmp_path, monkeypatch, capsys
+):
+    for name, version in (("shut", 1), ("a", 1), ("a", 2), ("b", 1)):
+        write(tmp_path, name, version, "broken" if (name, version) == ("a", 2) else "")
+    shut = tmp_path / "shut"
+    without_permission(monkeypatch, shut, tmp_path / "a" / "2" / "saved_model.pb")
+    served = serve()
+    assert served.names() == ["a", "b"] and served.get("a").version == 1
+    assert served.status("a", 2)[0].error == "the file says broken"  # the file at last
+    assert f"{shut} cannot be read: nothing changes\n" in capsys.readouterr().err
+    write(tmp_path, "b", 2)
+    until(lambda: served.get("b").version == 2)
+    without_permission(monkeypatch, tmp_path / "b")
+    looks(served)
+    assert served.get("b").version == 2
+
+
+def test_a_folder_that_cannot_be_read(fake, serve, tmp_path, monkeypatch):
+    write(tmp_path, "toy", 1)
+    without_permission(monkeypatch, tmp_path / "toy")
+    with pytest.raises(ZooError, match="served: their folders cannot be read"):
+        serve()
+    without_permission(monkeypatch, tmp_path)
+    with pytest.raises(ZooError, match="cannot be read: make it readable"):
+        serve()
 
 
 def test_a_folder_without_models_says_how_to_make_one(fake, serve, tmp_path):
@@ -351,7 +462,10 @@ def test_it_can_be_closed_while_it_starts(fake, serve, tmp_path, monkeypatch):
     write(tmp_path, "a", 1)
     write(tmp_path, "b", 1)
     served = serve(start=False)
-    assert not served.ready
+    assert served.loading and not served.ready
+    with pytest.raises(Refused, match="still loading") as refused:
+        served.get("a")
+    assert refused.value.status == 503
     real = Loaded.__init__
 
     def closing(self, *args, **options):
@@ -387,22 +501,15 @@ def test_impossible_options(option, tmp_path):
         Repository(tmp_path, metrics=Metrics(), **option)
 
 
-@pytest.fixture
-def no_other_collection():
-    gc.disable()
-    yield
-    gc.enable()
-
-
-def test_no_request_fails_while_versions_come_and_go(
-    serve, tmp_path, no_other_collection
-):
+def test_no_request_fails_while_versions_come_and_go(serve, tmp_path):
     """Eight clients, a newer version, a broken one, and the newest taken away."""
     toys.save(tmp_path / "toy" / "1", 1.0)
     two, three = (toys.save(tmp_path / f".{n}", float(n)) for n in (2, 3))
+    for path in (tmp_path / "toy" / "1", two):
+        toys.warm_up(path)
     (three / "saved_model.pb").write_bytes(b"broken")
     served = serve()
-    first = weakref.ref(served.get("toy")._batcher._run)
+    assert served.get("toy").signatures["serving_default"].batched
     done, wrong, answered = threading.Event(), [], Counter()
 
     def client(number):
@@ -435,6 +542,5 @@ def test_no_request_fails_while_versions_come_and_go(
     for thread in clients:
         thread.join(20)
     assert wrong == []
-    until(lambda: first() is None)  # its memory is given back
     names = [thread.name for thread in threading.enumerate()]
     assert names.count("toy version 1") == 1 and "toy version 2" not in names

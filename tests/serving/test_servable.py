@@ -13,17 +13,21 @@ from tests.serving import toys
 from zoo import ZooError
 from zoo.export import replay
 from zoo.export.warm_up import PLACE
-from zoo.serving import graph, servable
+from zoo.serving import graph
 from zoo.serving.errors import Refused
 from zoo.serving.metrics import Metrics
-from zoo.serving.servable import Servable, described
+from zoo.serving.model import Model
+from zoo.serving.servable import Servable
+from zoo.serving.signature import described
 
 X = np.array([[1, 2], [3, 4]], np.float32)
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    return toys.save(tmp_path_factory.mktemp("toy") / "1")
+    version = toys.save(tmp_path_factory.mktemp("toy") / "1")
+    toys.warm_up(version)
+    return version
 
 
 @pytest.fixture
@@ -186,13 +190,13 @@ def test_a_version_without_signatures_says_so(tmp_path):
 @pytest.fixture
 def calls(monkeypatch):
     """Record what models are called with while they are loaded."""
-    real, calls = servable._Model.__call__, []
+    real, calls = Model.__call__, []
 
     def record(model, signature, inputs):
         calls.append((signature, *(array.shape for array in inputs.values())))
         return real(model, signature, inputs)
 
-    monkeypatch.setattr(servable._Model, "__call__", record)
+    monkeypatch.setattr(Model, "__call__", record)
     return calls
 
 
@@ -202,20 +206,111 @@ def test_it_is_warmed_up_with_one_row_and_with_the_largest_batch(version, calls)
     load(version, max_batch_size=16).close()
     expected = [
         ("serving_default", (2, 2)),
-        ("serving_default", (1, 2)),
+        *[("serving_default", (1, 2))] * 2,
         ("serving_default", (16, 2)),
-        ("numbers", (1,)),
-        ("numbers", (1,)),
+        *[("numbers", (1,))] * 2,
         ("numbers", (16,)),
         ("mean", (2,)),
     ]
     assert sorted(calls) == sorted(expected)
 
 
+def batched(servable):
+    return {name for name, one in servable.signatures.items() if one.batched}
+
+
+def test_what_no_request_was_tried_with_is_not_batched(version, capsys):
+    (version / PLACE).unlink()
+    toy = load(version)
+    toy.close()
+    assert batched(toy) == set()
+    lines = sorted(capsys.readouterr().err.splitlines())
+    assert lines[0] == (
+        "toy version 1: add is asked without batching, for no warm-up request shows "
+        "that its rows are separate"
+    )
+    assert len(lines) == 3  # mean can have no batches, and needs no line
+    toys.certify(version)
+    certified = load(version)
+    certified.close()
+    assert batched(certified) == {"serving_default"}
+
+
+class Mixing(tf.Module):
+    """Its answer to a row depends on the others, in each signature otherwise."""
+
+    spec = [tf.TensorSpec((None,), tf.float32, name="x")]
+
+    @tf.function(input_signature=spec)
+    def share(self, x):
+        return {"y": x / tf.reduce_sum(x)}
+
+    @tf.function(input_signature=spec)
+    def distinct(self, x):
+        return {"y": tf.unique(x)[0]}
+
+    @tf.function(input_signature=spec)
+    def pairs(self, x):
+        return {"y": tf.reshape(tf.reshape(x, (-1, 2))[:, ::-1], (-1,))}
+
+    @tf.function(input_signature=spec)
+    def rank(self, x):
+        return {"y": tf.argsort(x)}
+
+    @tf.function(input_signature=spec)
+    def separate(self, x):
+        return {"y": tf.where(x > 2, np.inf, 1 / x)}
+
+
+@pytest.fixture(scope="module")
+def mixing(tmp_path_factory):
+    version, mixing = tmp_path_factory.mktemp("mixing") / "1", Mixing()
+    names = ("share", "distinct", "pairs", "rank", "separate")
+    functions = {name: getattr(mixing, name) for name in names}
+    tf.saved_model.save(mixing, str(version), signatures=functions)
+    x = np.array([1, 3], np.float32)
+    toys.warm_up(version, *((name, {"x": x}) for name in names))
+    servable = load(version, max_batch_size=1)
+    yield servable
+    servable.close()
+
+
+def test_a_signature_whose_rows_depend_on_each_other_is_not_batched(mixing):
+    """Or a client would get another answer if it is asked beside another one."""
+    assert batched(mixing) == {"separate"}
+    futures = [
+        mixing.submit("share", {"x": np.array(x, np.float32)})
+        for x in ([5], [1, 3], [7], [9])
+    ]
+    answers = [future.result(20)["y"].tolist() for future in futures]
+    assert answers == [[1], [0.25, 0.75], [1], [1]]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message", "reports"),
+    [
+        (tf.errors.InternalError, 500, "mean failed; the server's log has more.", 1),
+        (tf.errors.ResourceExhaustedError, 413, "mean needs more memory than", 0),
+    ],
+)
+def test_a_model_that_fails_tells_its_log_once_and_clients_no_more(
+    error, status, message, reports, toy, monkeypatch, capfd
+):
+    def fail(x):
+        raise error(None, None, "secret")
+
+    monkeypatch.setitem(toy._batcher._run._functions, "mean", fail)
+    for _ in range(2):
+        with pytest.raises(Refused, match=f"^{message}") as refused:
+            ask(toy, "mean", x=X[0])
+        assert refused.value.status == status
+    assert capfd.readouterr().err.count("InternalError: secret") == reports
+
+
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (("other", {"x": X}), "warm-up: signature must be one of"),
+        (("other", {"x": X}), "golden or warm-up request must be one of"),
         (("serving_default", {"x": X[0]}), "x must be float32"),
         (("numbers", {"texts": [b"one"]}), "numbers cannot take this input"),
     ],
@@ -257,7 +352,6 @@ def cut_short(path):
     ],
 )
 def test_a_damaged_warm_up_file_says_what_it_must_be(version, write):
-    (version / PLACE).parent.mkdir()
     write(version / PLACE)
     with pytest.raises(ZooError, match="must be a TFRecord of at most 1000") as error:
         load(version)

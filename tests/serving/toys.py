@@ -58,6 +58,9 @@ def certify(version: Path, weight: float = 2.0) -> None:
     ]
     request = dict(zip(("inputs", "outputs"), encoded, strict=True))
     certificate = {
+        "certificate": 1,
+        "model": {"weights": "..."},
+        "accuracy": None,
         "tolerance": 1e-6,
         "files": replay.file_digests(version),
         "requests": [{"signature": "serving_default", **request}],
@@ -67,9 +70,16 @@ def certify(version: Path, weight: float = 2.0) -> None:
     path.write_text(json.dumps(certificate), encoding="utf8")
 
 
+REQUESTS = (
+    ("serving_default", {"x": np.array([[1, 2], [3, 4]], np.float32)}),
+    ("add", {"a": np.arange(2), "b": np.arange(4).reshape(2, 2)}),
+    ("numbers", {"texts": [b"1", b"2"]}),
+)
+
+
 def warm_up(version: Path, *requests: tuple[str, dict]) -> None:
-    """Write warm-up requests: signatures and inputs."""
-    path = version / PLACE
+    """Write warm-up requests: signatures and inputs; by which rows are separate."""
+    path, requests = version / PLACE, requests or REQUESTS
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as records:
         for signature, inputs in requests:

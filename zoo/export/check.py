@@ -9,8 +9,10 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from zoo import console
 from zoo.errors import ZooError
 from zoo.export import file_certificate, remote, replay, versions
+from zoo.serving import graph
 
 NOT_AS_CERTIFIED = 1  # the exit code, as a test that fails has it
 _NUM_SHOWN = 5  # sentences about one export
@@ -22,6 +24,7 @@ class CheckExport:
 
     Without --url and --grpc a SavedModel is loaded in a process of its own with plain
     TensorFlow, without zoo and Keras, and its files are compared with their digests.
+    One that might do more than compute is not loaded.
     """
 
     directory: Annotated[Positional[Path], arg(metavar="DIR")] = Path("saved_models")
@@ -49,11 +52,16 @@ class CheckExport:
     def _wrong_with(self, version: Path) -> list[str]:
         if self.url or self.grpc:
             return self._wrong_with_servers(version)
-        if (version / file_certificate.CERTIFICATE).exists():  # LiteRT or ONNX
+        if not _is_saved_model(version):
             return file_certificate.check(version)
-        return in_plain_tensorflow(version)
+        return _wrong_with_saved_model(version)
 
     def _wrong_with_servers(self, version: Path) -> list[str]:
+        if not _is_saved_model(version):
+            raise ZooError(
+                f"{version} is a LiteRT or ONNX model, and only SavedModels are "
+                "served: check it without --url and --grpc."
+            )
         try:
             certificate = replay.read(version)
         except replay.Damaged as damaged:
@@ -67,6 +75,15 @@ class CheckExport:
         if self.grpc:
             asks.append(remote.grpc(self.grpc, name, int(number)))
         return [wrong for ask in asks for wrong in replay.replay(certificate, ask)]
+
+
+def _wrong_with_saved_model(version: Path) -> list[str]:
+    console.import_tensorflow()
+    try:
+        graph.refuse_unsafe(version)  # it may be a stranger's
+    except ZooError as refusal:
+        return [str(refusal)]
+    return in_plain_tensorflow(version)
 
 
 def in_plain_tensorflow(version: Path) -> list[str]:
@@ -102,8 +119,7 @@ def find(directory: Path) -> list[Path]:
     ).exists():
         return [directory]
     models = sorted(path for path in directory.iterdir() if path.is_dir())
-    newest = [_newest(path) for path in (directory, *models)]
-    found = [path for path in newest if path is not None]
+    found = [path for model in (directory, *models) for path in _newest(model)]
     if not found:
         raise ZooError(
             f"{directory} holds no export, neither NAME/VERSION nor VERSION: zoo "
@@ -112,16 +128,21 @@ def find(directory: Path) -> list[Path]:
     return found
 
 
+def _is_saved_model(version: Path) -> bool:
+    of_files = (version / file_certificate.CERTIFICATE).exists()  # LiteRT or ONNX
+    return not of_files or (version / "saved_model.pb").exists()
+
+
 def _certificate(version: Path) -> str:
-    saved_model = (version / "saved_model.pb").exists()
+    saved_model = _is_saved_model(version)
     return replay.CERTIFICATE if saved_model else file_certificate.CERTIFICATE
 
 
-def _newest(model: Path) -> Path | None:
-    if model.name.isdecimal():
-        return None
-    numbers = versions.versions(model)
-    return model / str(numbers[-1]) if numbers else None
+def _newest(model: Path) -> list[Path]:
+    """Return the newest version of a model, or nothing."""
+    # A number that has versions of its own is a model.
+    found = [path for path in versions.versions(model) if not versions.versions(path)]
+    return found[-1:]
 
 
 def _summary(version: Path) -> str:

@@ -25,7 +25,8 @@ _FOLDERS = {
     "litert": "litert_models",
     "onnx": "onnx_models",
 }
-_PLAIN = re.compile(r"[A-Za-z0-9_-]+")  # a folder, and a part of a URL
+# A folder, and a part of a URL; a number would be taken for a version.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _REPRESENTATIVE = 500  # validation images, to choose the ranges of integers by
 
 
@@ -61,11 +62,10 @@ class Export:
             raise ZooError(
                 f"{self.source} does not exist: name a run directory or a .keras file."
             )
-        if self.name is not None and not _PLAIN.fullmatch(self.name):
-            raise ZooError(
-                "--name must be letters, digits, - and _, as in fashion_mnist_cnn. "
-                f"Received: {self.name!r}"
-            )
+        if not self.format:
+            raise ZooError(f"--format needs one or several of {', '.join(_FOLDERS)}.")
+        if self.name is not None or self.source.is_file():
+            _check_name(self.source.stem if self.name is None else self.name)
         for name in set(self.format) - {"saved_model"}:
             runtimes.need(name)
         print("Loading TensorFlow ...", flush=True)
@@ -85,6 +85,14 @@ class Export:
         print("\nCheck again:")
         for version in written:
             print(f"  zoo check-export {version}")
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ZooError(
+            "--name must be letters, digits, - and _, and begin with a letter or _, as "
+            f"in fashion_mnist_cnn. Received: {name!r}"
+        )
 
 
 @dataclass(frozen=True)
@@ -160,8 +168,7 @@ def _write(trained: Trained, asked: Iterable[str], output_dir: Path) -> Iterable
     facts = {**trained.facts, "name": trained.name}
     proof = certificate.certify(classifier, examples, labels, facts)
     for name in asked:
-        place = output_dir / _FOLDERS[name] / trained.name
-        directory = writable(place, "--output-dir")
+        directory = writable(output_dir / _FOLDERS[name], "--output-dir") / trained.name
         if name == "saved_model":
             version = write(classifier, directory, proof)
         elif name == "litert":

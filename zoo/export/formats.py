@@ -5,7 +5,9 @@ Both take raw images (`images`, uint8, any batch size) and return `probabilities
 """
 
 import contextlib
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -145,6 +147,7 @@ def _converting(classifier, what: str) -> Iterator[None]:
     # Converters write to both streams, from Python and from C++, whatever happens.
     try:
         with (
+            _interruptible(),
             console.standard_error_held(),
             contextlib.redirect_stdout(sys.stderr),
             warnings.catch_warnings(action="ignore"),
@@ -157,3 +160,26 @@ def _converting(classifier, what: str) -> Iterator[None]:
             f"{classifier.model.name} cannot be converted to {what} "
             f"({console.one_line(error)}); what the converter wrote stands above."
         ) from error
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Raise `KeyboardInterrupt` at the end if Ctrl-C came and a converter caught it."""
+    before = signal.getsignal(signal.SIGINT)
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or not callable(before):
+        yield
+        return
+    came = []
+
+    def note(number, frame):
+        came.append(number)
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            raise KeyboardInterrupt

@@ -190,6 +190,8 @@ def _kinds():
         keras.Optimizer,
         keras.Quantizer,
         keras.Regularizer,
+        # Since Keras 3.13; what model.quantize leaves in a layer.
+        getattr(keras.quantizers, "QuantizationConfig", keras.Quantizer),
         keras.constraints.Constraint,
         keras.optimizers.schedules.LearningRateSchedule,
     )

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from zoo.console import one_line
+from zoo.console import import_tensorflow, one_line
 from zoo.errors import ZooError
 from zoo.export.replay import Arrays, Ask
 
@@ -32,38 +32,46 @@ def rest(url: str, name: str, version: int | None = None) -> Ask:
         ZooError: the server cannot be reached, or it refuses, or it is another kind of
             server.
     """
-    model = f"{url.rstrip('/')}/v1/models/{quote(name, safe='')}"
+    model = f"/v1/models/{quote(name, safe='')}"
     model += "" if version is None else f"/versions/{version}"
-    signatures = _signatures(_answer("GET", f"{model}/metadata"), url)
+    signatures = _signatures(_answer(url, f"{model}/metadata"), url)
 
     def ask(signature: str, inputs: Arrays) -> Arrays:
         if signature not in signatures:
             raise ZooError(f"{name} at {url} has no signature {signature}.")
         columns = {key: _to_json(values) for key, values in inputs.items()}
         body = {"signature_name": signature, "inputs": columns}
-        answer = _answer("POST", f"{model}:predict", body)
+        answer = _answer(url, f"{model}:predict", body)
         return _outputs(answer, signatures[signature], url)
 
     return ask
 
 
-def _answer(method, url, body=None) -> dict:
+def _answer(server, path, body=None) -> dict:
+    """Return what a server answers: to `body`, if there is one, or to GET."""
     import requests
 
+    method, url = "POST" if body else "GET", server.rstrip("/") + path
     try:
         response = requests.request(method, url, json=body, timeout=TIMEOUT)
     except requests.Timeout:
         raise ZooError(f"{url} did not answer within {TIMEOUT:g} s.") from None
     except requests.ConnectionError as error:
+        if "BadStatusLine(" in str(error):
+            raise ZooError(
+                f"what answers at {server} does not speak HTTP: the port of the REST "
+                "API is another than gRPC's, 8501 unless it was chosen."
+            ) from None
         raise ZooError(
             f"no server answers at {url} ({_reason(error)}): start one, for example "
             "with zoo serve, or mend the address."
         ) from None
-    except (requests.RequestException, ValueError) as error:
+    except ValueError:
         raise ZooError(
-            f"the URL must be like http://localhost:8501. Received: {url} "
-            f"({one_line(error)})"
+            f"the URL must be like http://localhost:8501. Received: {server!r}"
         ) from None
+    except requests.RequestException as error:
+        raise _foreign(url, error) from None
     try:
         answer = response.json()
         problem = answer.get("error")
@@ -147,14 +155,14 @@ def grpc(address: str, name: str, version: int | None = None) -> Ask:
     Raises:
         ZooError: the address is none.
     """
-    import grpc
-    import tensorflow as tf
-    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
-
     if not re.fullmatch(r"[^/\s]+:\d+", address):
         raise ZooError(
-            f"the address must be HOST:PORT, like localhost:8500. Received: {address}"
+            f"the address must be HOST:PORT, like localhost:8500. Received: {address!r}"
         )
+    tf = import_tensorflow()
+    import grpc
+    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
     unlimited = [("grpc.max_receive_message_length", -1)]
     channel = grpc.insecure_channel(address, unlimited)
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)

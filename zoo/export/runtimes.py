@@ -51,13 +51,17 @@ def of_version(version: str | Path) -> list[Runtime]:
 
 
 def need(extra: str) -> None:
-    """Raise a `ZooError` with the command that installs what an extra lacks."""
+    """Raise a `ZooError` with the command that installs what an export lacks."""
     for module in _NEEDED[extra]:
-        if importlib.util.find_spec(module) is None:
-            raise ZooError(
-                f"{module} is not installed, which the format {extra} needs: pip "
-                f"install 'keras-recipe-zoo[{extra}]'"
-            )
+        _need_module(module, extra)
+
+
+def _need_module(module, extra):
+    if importlib.util.find_spec(module) is None:
+        raise ZooError(
+            f"{module} is not installed, which the format {extra} needs: pip install "
+            f"'keras-recipe-zoo[{extra}]'"
+        )
 
 
 def litert_ask(path: str | Path, reference: bool = False) -> replay.Ask:
@@ -86,7 +90,7 @@ def litert_ask(path: str | Path, reference: bool = False) -> replay.Ask:
 
 def onnx_ask(path: str | Path) -> replay.Ask:
     """Return what asks an ONNX file, by ONNX Runtime on the CPU."""
-    need("onnx")
+    _need_module("onnxruntime", "onnx")  # all that answering takes
     import onnxruntime
 
     session = onnxruntime.InferenceSession(

@@ -1,5 +1,6 @@
 """`DIRECTORY/NAME/VERSION/`: versions grow, and appear whole or not at all."""
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -15,22 +16,28 @@ def publish(directory: str | Path, write: Callable[[Path], None]) -> Path:
 
     Args:
         directory: `SAVED_MODELS/NAME`; versions are its subfolders `1`, `2`, ...
-        write: gets an empty folder; whatever it raises, nothing of it is left.
+        write: gets an empty folder; whatever it raises, nothing of it is left, nor a
+            directory that was made for it.
 
     Returns:
         The folder of the new version.
     """
     directory = Path(directory)
+    made = not directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
-    # Not a number: TensorFlow Serving does not look at it.
-    staging = Path(tempfile.mkdtemp(prefix=".exporting-", dir=directory))
     try:
-        folder = staging / "version"
-        folder.mkdir()
-        write(folder)
-        return _move(folder, directory)
+        # Not a number: TensorFlow Serving does not look at it.
+        with tempfile.TemporaryDirectory(
+            prefix=".exporting-", dir=directory, ignore_cleanup_errors=True
+        ) as staging:
+            folder = Path(staging, "version")
+            folder.mkdir()
+            write(folder)
+            return _move(folder, directory)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        if made:
+            with contextlib.suppress(OSError):  # a version is in it
+                directory.rmdir()
 
 
 def copy(version: Path, directory: str | Path) -> Path:
@@ -48,17 +55,20 @@ def copy(version: Path, directory: str | Path) -> Path:
     )
 
 
-def versions(directory: Path) -> list[int]:
-    """Return the versions in a directory, ascending."""
-    return sorted(
-        int(path.name) for path in directory.iterdir() if path.name.isdecimal()
-    )
+def versions(directory: Path) -> list[Path]:
+    """Return the versions in a directory, ascending: its folders named by a number."""
+    found = filter(Path.is_dir, _numbered(directory))
+    return sorted(found, key=lambda path: int(path.name))
+
+
+def _numbered(directory):
+    return [path for path in directory.iterdir() if path.name.isdecimal()]
 
 
 def _move(folder: Path, directory: Path) -> Path:
     while True:
-        version = max(versions(directory), default=0) + 1
-        path = directory / str(version)
+        taken = [int(path.name) for path in _numbered(directory)]
+        path = directory / str(max(taken, default=0) + 1)
         try:
             os.rename(folder, path)
         except OSError:

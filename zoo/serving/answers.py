@@ -6,6 +6,7 @@ from collections.abc import Collection
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
 from zoo.serving.bodies import Unread
@@ -66,10 +67,11 @@ async def _defect(request: Request, failed: Exception) -> Response:
 
 
 class Hosts:
-    """Refuses requests that were sent to another host name, as middleware.
+    """Refuses what browsers send for pages of other sites, as middleware.
 
     A page of a site whose name is made to mean this machine could otherwise read the
-    answers (DNS rebinding); the browser then sends that site's name.
+    answers (DNS rebinding); the browser then sends that site's name as the host. Any
+    page could send requests, though not read the answers; they have its origin.
 
     Args:
         app: what answers the others.
@@ -77,21 +79,34 @@ class Hosts:
     """
 
     def __init__(self, app, hosts: Collection[str]):
-        self._app, self._hosts = app, hosts
+        self._app, self._hosts = app, sorted(hosts)
 
     async def __call__(self, scope, receive, send):
         """Answer a request, or have it answered."""
         app = self._app
         if scope["type"] == "http":
-            # HTTP/1.0 clients may send none; browsers always do.
-            host = dict(scope["headers"]).get(b"host", b"localhost").decode("latin-1")
-            if re.sub(r":\d*$", "", host).lower() not in self._hosts:
-                app = self._refusal(host)
+            app = self._refusal(Headers(scope=scope), scope["http_version"]) or app
         await app(scope, receive, send)
 
-    def _refusal(self, host):
-        return error(
-            f"this server listens for {', '.join(self._hosts)} only. Received the host "
-            f"{host[:80]!r}: use one of these; a proxy must send one of these.",
-            403,
-        )
+    def _refusal(self, headers, version):
+        hosts = headers.getlist("host")
+        if len(hosts) > 1 or (not hosts and version != "1.0"):
+            reason = f"a request must have one Host header. Received: {len(hosts)}."
+            return error(reason, 400)
+        for host in hosts:
+            if not self._is_ours(host):
+                return error(
+                    f"this server listens for {', '.join(self._hosts)} only. Received "
+                    f"the host {host[:80]!r}: use one of these; a proxy must send one.",
+                    403,
+                )
+        for origin in headers.getlist("origin"):
+            if not self._is_ours(origin.partition("://")[2]):
+                return error(
+                    "this server answers no web pages but its own. Received the "
+                    f"origin {origin[:80]!r}: ask from a program.",
+                    403,
+                )
+
+    def _is_ours(self, host):
+        return re.sub(r":\d*$", "", host).lower() in self._hosts

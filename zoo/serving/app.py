@@ -21,7 +21,7 @@ from zoo.serving.errors import overloaded
 from zoo.serving.metrics import Metrics
 from zoo.serving.repository import Repository
 
-_LARGE = 64 * 1024  # bytes; what is larger is read in another thread
+_LARGE = 64 * 1024  # bytes; what is larger is read or written in another thread
 _GONE = 499  # the status of an answer that nobody waits for
 _PAGE = Path(__file__).with_name("page.html")
 
@@ -119,7 +119,7 @@ def _models(repository) -> APIRouter:
 
 
 def _served(repository, name, version=None):
-    if not repository.ready and not repository.names():
+    if repository.loading and not repository.names():
         raise overloaded("the models are still loading; /readyz tells when they are.")
     return repository.get(name, version)
 
@@ -133,6 +133,12 @@ def _predictions(repository, metrics, reader, max_pixels) -> APIRouter:
     # One thread, so that large bodies take their memory one after the other.
     aside = ThreadPoolExecutor(1, "large-bodies")
 
+    async def call(size, function, *arguments):
+        if size <= _LARGE:
+            return function(*arguments)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(aside, function, *arguments)
+
     def read(body, signatures):
         question = rest.question(body, signatures)
         images.check_all(question.inputs, max_pixels)
@@ -143,14 +149,16 @@ def _predictions(repository, metrics, reader, max_pixels) -> APIRouter:
             try:
                 async with reader.read(request) as body:
                     servable = _served(repository, name, version)
-                    large = aside if len(body) > _LARGE else None
-                    question = await _call(large, read, body, servable.signatures)
+                    signatures = servable.signatures
+                    question = await call(len(body), read, body, signatures)
                     future = servable.submit(question.signature, question.inputs)
                     outputs = await _unless_gone(future, request)
+                    size = sum(map(_size, outputs.values()))
+                    content = await call(size, rest.answer, outputs, question.rows)
             except ClientDisconnect:
                 counted.status = str(_GONE)
                 return Response(status_code=_GONE)
-            return Response(rest.answer(outputs, question.rows), headers=answers.JSON)
+            return Response(content, headers=answers.JSON)
 
     @router.post(_MODEL + ":predict", **openapi.PREDICT)
     async def predict(request: Request, name: Name):
@@ -165,11 +173,8 @@ def _predictions(repository, metrics, reader, max_pixels) -> APIRouter:
     return router
 
 
-async def _call(executor, function, *arguments):
-    if executor is None:
-        return function(*arguments)
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(executor, function, *arguments)
+def _size(array):
+    return sum(map(len, array.flat)) if array.dtype == object else array.nbytes
 
 
 async def _unless_gone(future, request):
@@ -195,18 +200,22 @@ def _operations(repository, metrics, state) -> APIRouter:
     router = APIRouter()
     health = openapi.answered(openapi.HEALTH)
 
+    @router.head("/healthz", include_in_schema=False)
     @router.get("/healthz", responses=health)
     async def healthz():
         """Tell that the process answers."""
         return json({"status": "alive"})
 
+    @router.head("/readyz", include_in_schema=False)
     @router.get("/readyz", responses=health | openapi.NOT_READY)
     async def readyz():
         """Tell whether requests may be sent here."""
         if state.stopping:
             return answers.error("the server is stopping", 503)
-        if not repository.ready:
+        if repository.loading:
             return answers.error("the models are still loading", 503)
+        if not repository.ready:
+            return answers.error("no model is served", 503)
         return json({"status": "ready"})
 
     @router.get("/metrics", responses=openapi.TEXT)
@@ -222,6 +231,7 @@ def _page() -> APIRouter:
     text = _PAGE.read_text(encoding="utf8")
     headers = answers.SAFE | {"content-security-policy": _policy(text)}
 
+    @router.head("/", include_in_schema=False)
     @router.get("/", responses=openapi.HTML)
     async def page():
         """Give the page on which to try the models."""

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zoo.serving.errors import Refused, overloaded
+from zoo.serving.errors import Refused, overloaded, too_large
 
 Arrays = dict[str, np.ndarray]
 
 BATCHES_QUEUED = 16  # so many largest batches may wait; who comes then is refused
+LEAST_QUEUED = 1024  # rows, however small these batches
+MAX_ANSWER_BYTES = 64 * 2**20  # of one request
 
 
 class _Request:
@@ -21,27 +23,39 @@ class _Request:
 
     def __init__(self, num_pieces: int):
         self.future: Future[Arrays] = Future()
+        self.num_pieces = num_pieces
         self._answers: list[Arrays | None] = [None] * num_pieces
         self._missing = num_pieces
-        self._started = False
+        self._bytes = 0
 
+    @property
     def wanted(self) -> bool:
-        """Return whether to run a piece of it; from then on it is not cancelled."""
-        if not self._started and not self.future.cancelled():
-            self._started = self.future.set_running_or_notify_cancel()
+        """Whether its next piece is to be run: it has not failed, nor its client."""
         return not self.future.done()
 
     def answer(self, piece: int, outputs: Arrays) -> None:
         self._answers[piece] = outputs
         self._missing -= 1
-        if not self._missing and not self.future.done():
-            self.future.set_result(_concatenated(self._answers))
+        self._bytes += sum(map(_num_bytes, outputs.values()))
+        if self._bytes > MAX_ANSWER_BYTES:
+            most = f"{MAX_ANSWER_BYTES / 2**20:g} MiB"
+            self.fail(too_large(f"the answer has more than {most}: send fewer rows."))
+        elif not self._missing:
+            self._end(self.future.set_result, _concatenated(self._answers))
 
     def fail(self, error: Exception) -> None:
         if isinstance(error, Refused):
             error.with_traceback(None)  # its frames hold the inputs
-        if not self.future.done():
-            self.future.set_exception(error)
+        self._end(self.future.set_exception, error)
+
+    def _end(self, finish, value):
+        # Until here it can be cancelled.
+        if self.wanted and self.future.set_running_or_notify_cancel():
+            finish(value)
+
+
+def _num_bytes(array: np.ndarray) -> int:
+    return sum(map(len, array.flat)) if array.dtype == object else array.nbytes
 
 
 @dataclass(eq=False, slots=True)
@@ -53,7 +67,6 @@ class _Piece:
     signature: str
     inputs: Arrays
     rows: int
-    joint: bool  # whether it may share a batch
     number: int  # they are numbered as they come
 
 
@@ -71,7 +84,8 @@ class Batcher:
     are there again, for `wait_seconds` at most: a client alone never waits.
 
     A request above `max_batch_size` rows is cut; smaller ones are not. If a batch
-    fails, its halves are run, and so on, so that a bad request fails alone.
+    fails, its halves are run, and so on, so that a bad request fails alone. What is
+    left of a request that was cancelled or has failed is not run.
 
     Args:
         run: takes a signature's name and inputs, returns outputs. If it raises
@@ -97,6 +111,7 @@ class Batcher:
     ):
         self._run, self._name, self._observe = run, name, observe
         self._max_rows, self._wait = max_batch_size, wait_seconds
+        self._max_queued = max(BATCHES_QUEUED * max_batch_size, LEAST_QUEUED)
         # Reentrant: a finalizer that calls `stop` may run in any thread at any time.
         self._changed = threading.Condition(threading.RLock())
         self._queues: dict[Hashable, deque[_Piece]] = {}
@@ -108,31 +123,36 @@ class Batcher:
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, signature: str, inputs: Arrays, rows: int | None) -> Future:
+    def submit(
+        self, signature: str, inputs: Arrays, rows: int, *, joint: bool = True
+    ) -> Future[Arrays]:
         """Queue a request.
 
         Args:
             signature: its name, for `run`.
             inputs: arrays with the same leading dimension, in the signature's order.
-            rows: that dimension; `None` if the signature has none: it is run alone.
+            rows: how many they count as; that dimension if `joint`.
+            joint: it may share a batch, or be cut; if not, it is run alone.
 
         Returns:
-            The future of the outputs. Cancelling it before it runs keeps it from it.
+            The future of the outputs. Cancel it, and what was not run yet is not run.
 
         Raises:
-            Refused: too much waits already, or `stop` was called.
+            Refused: it is more than may ever wait, too much waits already, or `stop`
+                was called.
         """
-        pieces = list(self._cut(inputs, rows))
-        request = _Request(len(pieces))
         shapes = tuple(array.shape[1:] for array in inputs.values())
-        key = object() if rows is None else (signature, shapes)
+        key = (signature, shapes) if joint else object()
         with self._changed:
-            self._check_room()
+            self._check_room(rows)
+            pieces = list(self._cut(inputs, rows)) if joint else [(inputs, rows)]
+            request = _Request(len(pieces))
             queue = self._queues.setdefault(key, deque())
             for index, (piece, size) in enumerate(pieces):
                 self._count += 1
-                about = (size, rows is not None, self._count)
-                queue.append(_Piece(request, index, signature, piece, *about))
+                queue.append(
+                    _Piece(request, index, signature, piece, size, self._count)
+                )
                 self._rows += size
             if len(queue) >= self._awaited or self._rows >= self._max_rows:
                 self._changed.notify()
@@ -150,9 +170,6 @@ class Batcher:
         self._thread.join()
 
     def _cut(self, inputs, rows):
-        if rows is None or rows <= self._max_rows:
-            yield inputs, rows or 1
-            return
         for start in range(0, rows, self._max_rows):
             stop = min(start + self._max_rows, rows)
             yield (
@@ -160,13 +177,19 @@ class Batcher:
                 (stop - start),
             )
 
-    def _check_room(self):
+    def _check_room(self, rows):
+        most = self._max_queued
+        if rows > most:
+            raise too_large(
+                f"a request must have at most {most} rows. Received: {rows}; send "
+                "several, or start the server with a larger --max-batch-size."
+            )
         if self._closed:
             raise overloaded(f"{self._name} is being unloaded: send the request again.")
-        if self._rows >= BATCHES_QUEUED * self._max_rows:
+        if self._rows + rows > most:
             raise overloaded(
-                f"{self._name} has {self._rows} rows waiting: send the request again "
-                "later, or start more servers."
+                f"{self._name} has {self._rows} rows waiting, {most} at most: send the "
+                "request again later, or start more servers."
             )
 
     def _work(self):
@@ -203,10 +226,11 @@ class Batcher:
 
     def _take(self, key) -> list[_Piece]:
         queue, batch, rows = self._queues[key], [], 0
-        while queue and rows + queue[0].rows <= self._max_rows:
+        # A piece that must stay whole may alone be more than a batch.
+        while queue and (not batch or rows + queue[0].rows <= self._max_rows):
             piece = queue.popleft()
             self._rows -= piece.rows
-            if piece.request.wanted():
+            if piece.request.wanted:
                 batch.append(piece)
                 rows += piece.rows
         if not queue:
@@ -235,8 +259,8 @@ class Batcher:
         inputs = _concatenated([piece.inputs for piece in batch])
         outputs = self._run(batch[0].signature, inputs)
         self._observe(rows)
-        if not batch[0].joint:
-            return [outputs]
+        if len(batch) == batch[0].request.num_pieces == 1:
+            return [outputs]  # its own, whatever they are
         for name, array in outputs.items():
             if len(array) != rows:  # never give a client another one's answer
                 raise RuntimeError(f"{name} has {len(array)} rows for {rows} of inputs")

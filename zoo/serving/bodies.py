@@ -21,6 +21,9 @@ class Unread(Refused):
 class Bodies:
     """Reads bodies, and knows how much of them is in memory.
 
+    When they are too large together, the one that has been on its way for longest gives
+    way: those that are never sent whole go, and do not keep the others out.
+
     Args:
         max_bytes: of one body; all together have four times as much.
         seconds: that a client has to send one.
@@ -29,6 +32,7 @@ class Bodies:
     def __init__(self, max_bytes: int = MAX_BYTES, seconds: float = SECONDS):
         self._max_bytes, self._seconds = max_bytes, seconds
         self._room = _TOGETHER * max_bytes
+        self._arriving: dict[asyncio.Timeout, bytearray] = {}  # the oldest first
 
     @contextlib.asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytearray]:
@@ -41,18 +45,24 @@ class Bodies:
         self._check_headers(request)
         body = bytearray()
         try:
-            async with asyncio.timeout(self._seconds):
-                async for chunk in request.stream():
-                    self._take(body, chunk)
+            await self._receive(request, body)
             yield body
-        except TimeoutError:
-            raise Unread(
-                f"no whole body came in {self._seconds:g} s: send it faster, or less.",
-                408,
-                grpc.StatusCode.DEADLINE_EXCEEDED,
-            ) from None
         finally:
             self._room += len(body)
+
+    async def _receive(self, request, body):
+        try:
+            async with asyncio.timeout(self._seconds) as time:
+                self._arriving[time] = body
+                async for chunk in request.stream():
+                    self._take(body, chunk)
+        except TimeoutError:
+            if time in self._arriving:
+                raise self._too_slow() from None
+        finally:
+            gave_way = self._arriving.pop(time, None) is None
+        if gave_way:
+            raise self._full()
 
     def _check_headers(self, request):
         coding = request.headers.get("content-encoding", "identity")
@@ -69,14 +79,33 @@ class Bodies:
     def _take(self, body, chunk):
         if len(body) + len(chunk) > self._max_bytes:
             raise self._too_large()
-        if len(chunk) > self._room:
-            raise Unread(
-                "the requests in flight fill the memory for them: try again later.",
-                503,
-                grpc.StatusCode.UNAVAILABLE,
-            )
+        while len(chunk) > self._room:
+            self._make_room(body)
         self._room -= len(chunk)
         body += chunk
+
+    def _make_room(self, body):
+        oldest = next((time for time, of in self._arriving.items() if of), None)
+        if oldest is None or self._arriving[oldest] is body:
+            raise self._full()
+        other = self._arriving.pop(oldest)
+        self._room += len(other)
+        other.clear()
+        oldest.reschedule(0)  # which is past: it ends now
+
+    def _full(self):
+        return Unread(
+            "the requests in flight fill the memory for them: try again later.",
+            503,
+            grpc.StatusCode.UNAVAILABLE,
+        )
+
+    def _too_slow(self):
+        return Unread(
+            f"no whole body came in {self._seconds:g} s: send it faster, or less.",
+            408,
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+        )
 
     def _too_large(self):
         return Unread(

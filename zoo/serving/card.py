@@ -1,8 +1,20 @@
 """What the page tells of a model: the parts of its certificate that a reader wants."""
 
+import orjson
+
 from zoo.serving.servable import Servable
 
 NUM_EXAMPLES = 12
+_CERTIFIED = {
+    "class_names": list,
+    "accuracy": dict,
+    "data": dict,
+    "command": str,
+    "versions": dict,
+    "created": str,
+    "tolerance": (int, float),
+}
+_ODD = (LookupError, TypeError, ValueError, AttributeError)
 
 
 def card(servable: Servable) -> dict:
@@ -17,22 +29,32 @@ def card(servable: Servable) -> dict:
         `class_names`, `parameters`, `accuracy`, `data`, `command`, `versions`,
         `created`, `tolerance`; and `examples`, up to 12 golden images: each an
         `image`, a file as a data URI, and its true `label`, None if it is not known.
+        What of a certificate is not of the kind that an export writes is left out.
     """
     certificate = servable.certificate or {}
-    certified = (
-        *("class_names", "accuracy", "data", "command"),
-        *("versions", "created", "tolerance"),
-    )
     return {
         "name": servable.name,
         "version": servable.version,
         "signatures": sorted(servable.signatures),
         "image_shape": _image_shape(servable),
         "num_classes": _num_classes(servable),
-        "parameters": certificate.get("model", {}).get("parameters"),
-        **{key: certificate.get(key) for key in certified},
-        "examples": _examples(certificate),
+        "parameters": _sound(lambda: certificate["model"]["parameters"], int),
+        **{
+            key: _sound(lambda key=key: certificate[key], kind)
+            for key, kind in _CERTIFIED.items()
+        },
+        "examples": _sound(lambda: _examples(certificate), list) or [],
     }
+
+
+def _sound(read, kind):
+    """Return what is read if it is of a kind and can be answered in JSON, or None."""
+    try:
+        value = read()
+        orjson.dumps(value)  # not every text or number that Python reads
+    except _ODD:
+        return None
+    return value if isinstance(value, kind) else None
 
 
 def _image_shape(servable):
@@ -53,8 +75,7 @@ def _num_classes(servable):
 
 def _examples(certificate):
     inputs = {
-        request["signature"]: request["inputs"]
-        for request in certificate.get("requests", ())
+        request["signature"]: request["inputs"] for request in certificate["requests"]
     }
     if not {"serving_default", "serve_bytes"} <= set(inputs):
         return []

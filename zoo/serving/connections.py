@@ -13,6 +13,7 @@ from zoo.serving import answers
 
 MOST = 1000
 RECEIVE_SECONDS = 10.0  # for the headers of a request, once it has begun
+ANSWER_SECONDS = 30.0  # to take so much of an answer that the rest is on its way
 IDLE_SECONDS = 60.0  # between two requests
 MAX_HEADER_BYTES = 64 * 1024
 MAX_PIPELINED = 16  # requests that wait for the answer before them
@@ -27,6 +28,7 @@ class Connections:
     Args:
         most: that are open at a time.
         receive_seconds: that a client has for the headers of a request.
+        answer_seconds: that a client has to take an answer, once it is kept waiting.
         idle_seconds: that a connection stays open without a request.
 
     Attributes:
@@ -37,9 +39,11 @@ class Connections:
         self,
         most: int = MOST,
         receive_seconds: float = RECEIVE_SECONDS,
+        answer_seconds: float = ANSWER_SECONDS,
         idle_seconds: float = IDLE_SECONDS,
     ):
         self.receive_seconds, self.idle_seconds = receive_seconds, idle_seconds
+        self.answer_seconds = answer_seconds
         self.protocol = functools.partial(Connection, self)
         self._most = most
         self._open: set[Connection] = set()
@@ -70,10 +74,6 @@ class Connections:
         """Note that the whole request is there."""
         self._waiting.pop(connection, None)
 
-    def is_waiting(self, connection: "Connection") -> bool:
-        """Return whether a whole request is awaited from it."""
-        return connection in self._waiting
-
 
 class Connection(HttpToolsProtocol):
     """One connection, as uvicorn makes them.
@@ -87,6 +87,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(**of_uvicorn)
         self._all = connections
         self._timer: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
         self._in_headers = self._in_body = False
         self._unparsed = 0  # bytes since the last that was a part of a body
 
@@ -99,6 +100,8 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc):
         """Forget it."""
         self._allow(None)
+        if self._unread is not None:
+            self._unread.cancel()
         self._all.remove(self)
         super().connection_lost(exc)
 
@@ -107,12 +110,16 @@ class Connection(HttpToolsProtocol):
         self._all.remove(self)
         self.transport.abort()
 
-    def shutdown(self):
-        """End it because the server stops, unless it has an answer to wait for."""
-        if self._all.is_waiting(self):
-            self.drop()
-        else:
-            super().shutdown()
+    def pause_writing(self):
+        """Begin the time for the client to take an answer: it fills the buffers."""
+        super().pause_writing()
+        seconds = self._all.answer_seconds
+        self._unread = self.loop.call_later(seconds, self.transport.abort)
+
+    def resume_writing(self):
+        """End that time."""
+        super().resume_writing()
+        self._unread.cancel()
 
     def data_received(self, data):
         """Parse what came, if it is not headers without end."""

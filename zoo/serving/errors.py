@@ -1,5 +1,8 @@
 """The one exception that both APIs turn into an answer."""
 
+import sys
+import traceback
+
 import grpc
 
 
@@ -35,3 +38,23 @@ def too_large(message: str) -> Refused:
 def overloaded(message: str) -> Refused:
     """Return the answer to a request that comes when there is no room for it."""
     return Refused(message, 503, grpc.StatusCode.UNAVAILABLE)
+
+
+def failed(message: str) -> Refused:
+    """Return the answer to a request that fails for no fault of its own."""
+    return Refused(message, 500, grpc.StatusCode.INTERNAL)
+
+
+_reported: set[tuple] = set()
+
+
+def report(error: Exception) -> None:
+    """Print the traceback of a defect, the first time that it comes from its place.
+
+    Who can cause it once can cause it a million times, and fill a disk with it.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    place = (type(error), *((frame.filename, frame.lineno) for frame in frames[-1:]))
+    if place not in _reported:
+        _reported.add(place)
+        traceback.print_exception(error, file=sys.stderr)

@@ -63,22 +63,17 @@ class _Api:
     def services(self):
         return {
             "tensorflow.serving.PredictionService": {
-                "Predict": self._counted(self.predict),
-                "GetModelMetadata": self._counted(self.metadata),
+                "Predict": self.predict,
+                "GetModelMetadata": self.metadata,
             },
-            "tensorflow.serving.ModelService": {
-                "GetModelStatus": self._counted(self.status),
-            },
+            "tensorflow.serving.ModelService": {"GetModelStatus": self.status},
         }
 
-    def _counted(self, answer):
-        async def counted(data):
-            with self._metrics.request("", "grpc") as count:
-                return await answer(data, count)
+    async def predict(self, data):
+        with self._metrics.request("", "grpc") as count:
+            return await self._predict(data, count)
 
-        return counted
-
-    async def predict(self, data, count):
+    async def _predict(self, data, count):
         request, inputs = await _aside(len(data), self._request, data, count)
         spec = request.model_spec
         servable = self._repository.get(spec.name, _version(spec))
@@ -92,7 +87,8 @@ class _Api:
         return await _aside(size, _response, _spec_of(servable, signature), outputs)
 
     def _request(self, data, count):
-        request = _parsed(predict_pb2.PredictRequest, data, count)
+        request = _parsed(predict_pb2.PredictRequest, data)
+        count.model = request.model_spec.name
         named = request.inputs.items()
         return request, {name: self._input(name, proto) for name, proto in named}
 
@@ -100,26 +96,27 @@ class _Api:
         try:
             array = tensors.to_array(proto, self._max_bytes)
         except ValueError as error:
-            raise invalid(f"the tensor of input {name!r} is wrong: {error}") from None
+            raise invalid(f"the tensor of input {name!r} is wrong: {error}.") from None
         if array.dtype == object:
             images.check_all({name: array}, self._max_pixels)
         return array
 
-    async def metadata(self, data, count):
+    async def metadata(self, data):
         kind = get_model_metadata_pb2
-        request = _parsed(kind.GetModelMetadataRequest, data, count)
+        request = _parsed(kind.GetModelMetadataRequest, data)
         spec, fields = request.model_spec, request.metadata_field
         servable = self._repository.get(spec.name, _version(spec))
         if set(fields) != {"signature_def"}:
+            received = ", ".join(fields) or "none"
             raise invalid(
-                f"metadata_field must be signature_def. Received: {', '.join(fields)}"
+                f"metadata_field must be signature_def. Received: {received}."
             )
         response = kind.GetModelMetadataResponse(model_spec=_spec_of(servable))
         response.metadata["signature_def"].Pack(signature_map(servable.signatures))
         return response.SerializeToString()
 
-    async def status(self, data, count):
-        request = _parsed(get_model_status_pb2.GetModelStatusRequest, data, count)
+    async def status(self, data):
+        request = _parsed(get_model_status_pb2.GetModelStatusRequest, data)
         spec = request.model_spec
         response = get_model_status_pb2.GetModelStatusResponse()
         for status in self._repository.status(spec.name, _version(spec)):
@@ -139,14 +136,13 @@ async def _aside(size, function, *arguments):
     return await asyncio.to_thread(function, *arguments)
 
 
-def _parsed(kind, data, count):
+def _parsed(kind, data):
     try:
         request = kind.FromString(data)
     except DecodeError:
-        raise invalid(f"the message is no {kind.DESCRIPTOR.name}") from None
+        raise invalid(f"the message is no {kind.DESCRIPTOR.name}.") from None
     if not request.HasField("model_spec"):
-        raise invalid("model_spec is missing; its name says which model is meant")
-    count.model = request.model_spec.name
+        raise invalid("model_spec is missing; its name says which model is meant.")
     return request
 
 
@@ -155,7 +151,7 @@ def _version(spec):
     if chosen == "version_label":
         raise invalid(
             f"there are no version labels here: {spec.version_label!r}; choose by "
-            "version, or leave it out for the newest"
+            "version, or leave it out for the newest."
         )
     return spec.version.value if chosen else None
 
@@ -165,9 +161,9 @@ def _check_filter(names, signature):
     for name in names:
         if signature is not None and name not in signature.outputs:
             known = ", ".join(sorted(signature.outputs))
-            raise invalid(f"output_filter must be among {known}. Received: {name!r}")
+            raise invalid(f"output_filter must be among {known}. Received: {name!r}.")
     if len(set(names)) < len(names):
-        raise invalid(f"output_filter names an output twice: {', '.join(names)}")
+        raise invalid(f"output_filter names an output twice: {', '.join(names)}.")
 
 
 def _spec_of(servable, signature=""):

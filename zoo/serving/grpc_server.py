@@ -2,20 +2,19 @@
 
 import asyncio
 import contextlib
-import sys
 import threading
-import traceback
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
 from zoo.errors import ZooError
-from zoo.serving.errors import Refused, invalid, overloaded
+from zoo.serving.errors import Refused, invalid, overloaded, report
 
 MAX_CONNECTIONS = 256
 MAX_CONCURRENT = 128  # requests
 RECEIVE_SECONDS = 10.0  # for the whole of a request
+_ARRIVING = 16  # so many requests may be on their way in at a time, each in memory
 _TOGETHER = 4  # so many of the largest requests may be worked on at a time
 _MOST_TEXT = 500  # characters of an error: it may quote what a client sent
 _MINUTE = 60_000  # milliseconds
@@ -66,9 +65,11 @@ class Server:
             maximum_concurrent_rpcs=MAX_CONCURRENT,
         )
         room = _Room(_TOGETHER * max_message_bytes)
+        self._arriving = asyncio.Semaphore(_ARRIVING)
         for service, methods in services.items():
             handlers = {
-                name: _handler(answer, room) for name, answer in methods.items()
+                name: _handler(answer, room, self._arriving)
+                for name, answer in methods.items()
             }
             generic = grpc.method_handlers_generic_handler(service, handlers)
             self._server.add_generic_rpc_handlers([generic])
@@ -99,6 +100,7 @@ def _options(max_message_bytes):
     return {
         "grpc.so_reuseport": 0,  # or a second server would share the port
         "grpc.max_receive_message_length": max_message_bytes,
+        "grpc.http2.bdp_probe": 0,  # or it takes megabytes of what nobody reads yet
         "grpc.max_allowed_incoming_connections": MAX_CONNECTIONS,
         "grpc.server_handshake_timeout_ms": int(1000 * RECEIVE_SECONDS),
         "grpc.max_connection_idle_ms": 5 * _MINUTE,
@@ -122,7 +124,7 @@ class _Room:
     def holding(self, request: bytes):
         """Count a request while it is worked on."""
         if len(request) > self._free:
-            raise overloaded("too much is being worked on; try again later")
+            raise overloaded("too much is being worked on: send it again later.")
         self._free -= len(request)
         try:
             yield
@@ -130,17 +132,19 @@ class _Room:
             self._free += len(request)
 
 
-def _handler(answer: Answer, room: _Room) -> grpc.RpcMethodHandler:
+def _handler(
+    answer: Answer, room: _Room, arriving: asyncio.Semaphore
+) -> grpc.RpcMethodHandler:
     async def handle(_, context):
         try:
-            request = await _received(context)
+            request = await _received(context, arriving)
             with room.holding(request):
                 return await answer(request)
         except Refused as refused:
             code, why = refused.code, " ".join(str(refused).split())[:_MOST_TEXT]
-        except Exception:
-            traceback.print_exc(file=sys.stderr)
-            code, why = grpc.StatusCode.INTERNAL, "a defect of the server; see its log"
+        except Exception as error:
+            report(error)
+            code, why = grpc.StatusCode.INTERNAL, "a defect of the server; see its log."
         # Not `context.abort`: gRPC would keep its exception, and that the request.
         context.set_code(code)
         context.set_details(why)
@@ -151,13 +155,14 @@ def _handler(answer: Answer, room: _Room) -> grpc.RpcMethodHandler:
     return grpc.stream_unary_rpc_method_handler(handle)
 
 
-async def _received(context) -> bytes:
+async def _received(context, arriving) -> bytes:
+    # Of a message that nobody reads yet, gRPC takes no more than its first 64 KiB.
     try:
-        async with asyncio.timeout(RECEIVE_SECONDS):
+        async with asyncio.timeout(RECEIVE_SECONDS), arriving:
             request = await context.read()
     except TimeoutError:
-        late = f"no whole request came in {RECEIVE_SECONDS:g} s"
+        late = f"no whole request came in {RECEIVE_SECONDS:g} s."
         raise Refused(late, 408, grpc.StatusCode.DEADLINE_EXCEEDED) from None
     if request is grpc.aio.EOF:
-        raise invalid("the call ended without a message")
+        raise invalid("the call ended without a message.")
     return request

@@ -69,14 +69,17 @@ def _errors(**reasons):
 
 
 REFUSED = _errors(
-    _403="The Host header names another server.",
+    _400="There is not one Host header.",
+    _403="The Host header names another server, or the Origin header another site.",
     _500="A defect of the server.",
 )
 NO_MODEL = _errors(
     _400="The version is not a number.",
     _404="No such model or version is served.",
 )
-NOT_READY = _errors(_503="The models are loading, or the server is stopping.")
+NOT_READY = _errors(
+    _503="No model is served, yet or any more, or the server is stopping."
+)
 _NOT_PREDICTED = _errors(
     _400="The body is not what the signature takes.",
     _408="The body did not come in time.",

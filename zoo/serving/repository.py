@@ -1,19 +1,17 @@
 """The models of a folder, kept in step with it while they are served."""
 
 import gc
-import os
 import threading
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.console import say
+from zoo.console import one_line, say
 from zoo.errors import ZooError, number, positive_integer, unknown
-from zoo.serving.errors import not_found
+from zoo.serving import folder as folders
+from zoo.serving.errors import not_found, overloaded
 from zoo.serving.metrics import Metrics
 from zoo.serving.servable import Servable
-
-_MOST = 2**63  # a version is an int64 in TensorFlow Serving's API
 
 
 @dataclass(frozen=True)
@@ -79,10 +77,16 @@ class Repository:
         self._leaving: dict[tuple[str, int], weakref.ref] = {}
         self._seen: dict[Path, tuple] = {}  # files at the last look, if not served
         self._broken: dict[Path, tuple] = {}  # files that could not be served
+        self._told: set[str] = set()  # the lines of `_say_once`
         self._started, self._stop = False, threading.Event()
         self._watcher = threading.Thread(
             target=self._watch, name="repository", daemon=True
         )
+
+    @property
+    def loading(self) -> bool:
+        """Whether `start` is not done yet."""
+        return not self._started
 
     @property
     def ready(self) -> bool:
@@ -95,14 +99,12 @@ class Repository:
         Raises:
             ZooError: there is no folder, no model in it, or none that can be served.
         """
-        models = _models(self._folder) if self._folder.is_dir() else {}
-        if not models:
-            raise _no_models(self._folder)
-        for name, versions in models.items():
-            self._refresh(name, versions, settled=True)
+        folders.check(self._folder)
+        self._look(settled=True)
         failures = [line for name in self._statuses for line in self._failures(name)]
         if not self._served and not self._stop.is_set():
-            raise ZooError(f"no model can be served: {'; '.join(failures)}")
+            why = "; ".join(failures) or "their folders cannot be read"
+            raise ZooError(f"no model can be served: {why}")
         for line in failures:
             say(line)
         self._watcher.start()
@@ -168,8 +170,10 @@ class Repository:
     def _not_served(self, name):
         if failures := self._failures(name):
             return not_found("; ".join(failures))
+        if self.loading:
+            return overloaded("the models are still loading: send it again later.")
         if not self.names():
-            return not_found("no model is served, or they are still loading.")
+            return not_found("no model is served.")
         return not_found(str(unknown("model", name[:80], self.names())))
 
     def _failures(self, name) -> list[str]:
@@ -181,17 +185,28 @@ class Repository:
 
     def _watch(self):
         while not self._stop.wait(self._seconds):
-            self._finish_leaving()
             try:
-                models = _models(self._folder)
-            except OSError:
-                continue  # the folder is away for a moment: keep what is served
-            for name in sorted({*models, *self._statuses}):
-                self._refresh(name, models.get(name, {}), settled=False)
-            there = {path for of in models.values() for path in of.values()}
-            for known in (self._seen, self._broken):
-                for path in set(known) - there:
-                    del known[path]
+                self._finish_leaving()
+                self._look(settled=False)
+            except Exception as error:  # what is served is served on
+                self._say_once(f"{self._folder} cannot be watched: {one_line(error)}")
+
+    def _look(self, settled):
+        models = folders.models(self._folder)
+        for name in sorted({*models, *self._statuses}):
+            if models.get(name, {}) is None:
+                self._say_once(f"{self._folder / name} cannot be read: nothing changes")
+            else:
+                self._refresh(name, models.get(name, {}), settled)
+        there = {path for of in models.values() for path in (of or {}).values()}
+        for known in (self._seen, self._broken):
+            for path in set(known) - there:
+                del known[path]
+
+    def _say_once(self, line):
+        if line not in self._told:
+            self._told.add(line)
+            say(line)
 
     def _refresh(self, name, versions, settled):
         """Serve the newest versions that work, and let go of all others."""
@@ -209,7 +224,7 @@ class Repository:
         self._forget(name, versions)
 
     def _load(self, name, version, path, settled) -> bool:
-        files = _files(path)
+        files = folders.files(path)
         settled, self._seen[path] = settled or self._seen.get(path) == files, files
         if not settled or self._broken.get(path) == files:
             return False
@@ -250,7 +265,9 @@ class Repository:
         gone = [key for key, servable in self._leaving.items() if servable() is None]
         for name, version in gone:
             del self._leaving[name, version]
-            if self._statuses.get(name, {}).get(version).state == "UNLOADING":
+            # Another of this number may have come, or its status be forgotten.
+            status = self._statuses.get(name, {}).get(version)
+            if status and status.state == "UNLOADING":
                 self._note(name, Status(version, "END"))
         if gone:
             gc.collect()  # TensorFlow's objects refer to each other
@@ -268,59 +285,3 @@ class Repository:
     def _note(self, name, status):
         statuses = {**self._statuses.get(name, {}), status.version: status}
         self._statuses = {**self._statuses, name: statuses}
-
-
-def _models(folder: Path) -> dict[str, dict[int, Path]]:
-    """Return the versions of each model in a folder: those with a `saved_model.pb`."""
-    models = {}
-    for path in sorted(folder.iterdir()):
-        versions = {} if path.name.startswith(".") else _versions(path)
-        if versions:
-            models[path.name] = versions
-    return models
-
-
-def _versions(model: Path) -> dict[int, Path]:
-    try:
-        paths = list(model.iterdir())
-    except OSError:  # a file, or gone since
-        return {}
-    return {int(p.name): p for p in paths if _is_version(p)}
-
-
-def _is_version(path: Path) -> bool:
-    name = path.name
-    # 01 is not a second name of 1.
-    whole = name.isascii() and name.isdecimal() and name == str(int(name))
-    return whole and int(name) < _MOST and (path / "saved_model.pb").is_file()
-
-
-def _files(version: Path) -> tuple:
-    """Return what changes when a file of a version does: names, sizes, times."""
-    found = []
-    for folder, _, names in os.walk(version):
-        for name in names:
-            path = os.path.join(folder, name)
-            try:
-                status = os.stat(path)
-            except OSError:  # gone since
-                continue
-            found.append((path, status.st_size, status.st_mtime_ns))
-    return tuple(sorted(found))
-
-
-def _no_models(folder: Path) -> ZooError:
-    if not folder.is_dir():
-        return ZooError(
-            f"{folder} is not a folder: train and export a model first, e.g. with "
-            "zoo train fashion_mnist, which makes saved_models."
-        )
-    if _versions(folder):
-        return ZooError(
-            f"{folder} is the folder of one model: serve the one that it is in, "
-            f"{folder.absolute().parent}."
-        )
-    return ZooError(
-        f"{folder} has no model, which is a file NAME/VERSION/saved_model.pb with a "
-        "whole number for VERSION: zoo export RUN makes one."
-    )

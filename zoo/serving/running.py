@@ -33,6 +33,8 @@ def run(options: Serve, listener: socket.socket) -> int:
     Raises:
         ZooError: there is no model to serve, or the port for gRPC is taken.
     """
+    # It logs each connection that is not HTTP, which a stranger can make many of.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     # The collector would walk TensorFlow's objects again and again, and stop the
     # server for half a second each time.
     gc.collect()
@@ -82,8 +84,6 @@ def config(
     application: FastAPI, connections: Connections | None = None
 ) -> uvicorn.Config:
     """Return how uvicorn runs the application, with bounded connections."""
-    # It logs each connection that is not HTTP, which a stranger can make many of.
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     if connections is None:
         connections = Connections(_most_connections())
     return uvicorn.Config(
@@ -95,7 +95,7 @@ def config(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=int(IDLE_SECONDS),
+        timeout_keep_alive=int(2 * IDLE_SECONDS),  # our connections have their own
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
 

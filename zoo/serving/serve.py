@@ -4,6 +4,7 @@ import errno
 import importlib.util
 import os
 import socket
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -52,6 +53,11 @@ class Serve:
     def __post_init__(self):
         integer("--port", self.port, least=0, below=2**16)
         integer("--grpc-port", self.grpc_port, least=0, below=2**16)
+        if self.port == self.grpc_port != 0:
+            raise ZooError(
+                "--port and --grpc-port must be two ports. Received: "
+                f"{self.port} for both."
+            )
         positive_integer("--num-versions", self.num_versions)
         positive_integer("--max-batch-size", self.max_batch_size)
         number("--batch-wait-ms", self.batch_wait_ms, least=0)
@@ -61,9 +67,15 @@ class Serve:
     def __call__(self) -> int:
         """Serve until Ctrl-C or SIGTERM; return the exit code."""
         _need_extra()
+        if not self.directory.is_dir():
+            raise ZooError(
+                f"{self.directory} is not a folder: train and export a model first, "
+                "e.g. with zoo train fashion_mnist, which makes saved_models."
+            )
         with _listener(self.host, self.port) as listener:
             console.say("Loading TensorFlow ...")
-            _import_tensorflow()
+            _do_without_keras()
+            console.import_tensorflow()
             # Its own lines would stand beside ours.
             os.environ.setdefault("GRPC_VERBOSITY", "NONE")
             from zoo.serving.running import run
@@ -78,6 +90,12 @@ def _need_extra() -> None:
             f"zoo serve needs {', '.join(missing)}: "
             'pip install "keras-recipe-zoo[serve]" brings all of it.'
         )
+
+
+def _do_without_keras() -> None:
+    # TensorFlow imports it if it can; nothing here needs those 160 MB.
+    if not {"tensorflow", "keras"} & set(sys.modules):
+        sys.modules["keras"] = None
 
 
 def _listener(host: str, port: int) -> socket.socket:
@@ -98,11 +116,3 @@ def _listener(host: str, port: int) -> socket.socket:
             "--host must be an address of this machine, such as 127.0.0.1, or 0.0.0.0 "
             "for all of them, and --port one that you may use."
         ) from None
-
-
-def _import_tensorflow() -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with console.standard_error_held():
-        import tensorflow as tf
-
-        tf.config.list_physical_devices()  # the drivers complain here

@@ -28,8 +28,8 @@ _FIELDS = {
 def to_array(proto: tensor_pb2.TensorProto, max_bytes: int) -> np.ndarray:
     """Return the array that a `TensorProto` of a stranger describes.
 
-    As TensorFlow reads it, the last value stands for all that are left out, and zero if
-    there is none. So a few bytes may describe any size: that is checked first.
+    Each value must be there. TensorFlow takes the last one for all that are left out,
+    by which a message of a few bytes describes an array of any size.
 
     Args:
         proto: what was received.
@@ -44,19 +44,18 @@ def to_array(proto: tensor_pb2.TensorProto, max_bytes: int) -> np.ndarray:
     dtype = _dtype(proto.dtype)
     shape = _shape(proto.tensor_shape)
     size = math.prod(shape)
-    item = 8 if dtype == tf.string else dtype.size
-    if size * item > max_bytes:
+    if size * dtype.size > max_bytes:
         raise ValueError(
-            f"shape {shape} of {dtype.name} takes {size * item:,} bytes, and the limit "
-            f"is {max_bytes:,}"
+            f"shape {shape} of {dtype.name} takes {size * dtype.size:,} bytes, and the "
+            f"limit is {max_bytes:,}"
         )
     if proto.tensor_content:
         return _content(proto.tensor_content, dtype, shape)
     field = _FIELDS[dtype]
     values = getattr(proto, field)
-    if len(values) > size:
+    if len(values) != size:
         raise ValueError(f"shape {shape} has {size:,} values, {field} {len(values):,}")
-    return _filled(_numbers(values, dtype, field), size).reshape(shape)
+    return _numbers(values, dtype, field).reshape(shape)
 
 
 def _dtype(number):
@@ -103,15 +102,6 @@ def _numbers(values, dtype, field):
             f"{field} has a value out of the range of {dtype.name}"
         ) from None
     return array.view(dtype.as_numpy_dtype)
-
-
-def _filled(values, size):
-    if len(values) == size:
-        return values
-    zero = b"" if values.dtype == object else values.dtype.type(0)
-    whole = np.full(size, values[-1] if len(values) else zero, values.dtype)
-    whole[: len(values)] = values
-    return whole
 
 
 def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:

@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 
 from zoo.serving.errors import Refused, invalid
-from zoo.serving.servable import described
+from zoo.serving.signature import described
 
 _MOST_TEXT = 80  # characters of what a client sent, in a message
 
