@@ -175,31 +175,34 @@ def test_the_second_signal_ends_it_at_once(monkeypatch, capsys):
     assert codes == [130]
 
 
-def test_nothing_to_serve_is_one_line(tmp_path):
+def test_nothing_to_serve_is_one_line_at_once(tmp_path, capsys):
     with pytest.raises(ZooError, match="has no model"):
         Serve(tmp_path, port=0, grpc_port=0)()
-
-
-def test_a_folder_that_is_not_there_is_one_line_at_once(tmp_path, capsys):
     with pytest.raises(ZooError, match="nowhere is not a folder: train and"):
         Serve(tmp_path / "nowhere", port=0, grpc_port=0)()
     assert "Loading" not in capsys.readouterr().err
 
 
-def test_a_port_in_use_is_one_line(tmp_path):
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with a model that nobody gets to load."""
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    (tmp_path / "m" / "1" / "saved_model.pb").touch()
+    return tmp_path
+
+
+def test_a_port_in_use_is_one_line(folder):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         with pytest.raises(ZooError, match=f"port {port} of 127.0.0.1 is in use: "):
-            Serve(tmp_path, port=port)()
+            Serve(folder, port=port)()
         with pytest.raises(ZooError, match="choose another port with --grpc-port"):
-            Serve(tmp_path, port=0, grpc_port=port)()
+            Serve(folder, port=0, grpc_port=port)()
 
 
-def test_a_host_of_another_machine_is_one_line(tmp_path):
+def test_a_host_of_another_machine_is_one_line(folder):
     with pytest.raises(ZooError, match="--host must be an address of this machine"):
-        Serve(
-            tmp_path, host="192.0.2.1", port=0
-        )()  # RFC 5737 keeps it for documentation
+        Serve(folder, host="192.0.2.1", port=0)()  # RFC 5737 keeps it for documentation
 
 
 def test_what_is_missing_is_one_line_with_the_command(monkeypatch):

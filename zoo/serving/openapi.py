@@ -77,9 +77,7 @@ NO_MODEL = _errors(
     _400="The version is not a number.",
     _404="No such model or version is served.",
 )
-NOT_READY = _errors(
-    _503="No model is served, yet or any more, or the server is stopping."
-)
+NOT_READY = _errors(_503="No model is served, or not yet, or no longer.")
 _NOT_PREDICTED = _errors(
     _400="The body is not what the signature takes.",
     _408="The body did not come in time.",

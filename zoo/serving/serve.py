@@ -13,6 +13,7 @@ from tyro.conf import Positional, arg
 
 from zoo import console
 from zoo.errors import ZooError, integer, number, positive_integer
+from zoo.serving import folder
 
 _BACKLOG = 2048  # connections that wait to be taken, as for uvicorn
 _EXTRA = ("fastapi", "uvicorn", "httptools", "orjson", "prometheus_client", "grpc")
@@ -67,11 +68,7 @@ class Serve:
     def __call__(self) -> int:
         """Serve until Ctrl-C or SIGTERM; return the exit code."""
         _need_extra()
-        if not self.directory.is_dir():
-            raise ZooError(
-                f"{self.directory} is not a folder: train and export a model first, "
-                "e.g. with zoo train fashion_mnist, which makes saved_models."
-            )
+        folder.check(self.directory)
         with _listener(self.host, self.port) as listener:
             console.say("Loading TensorFlow ...")
             _do_without_keras()
