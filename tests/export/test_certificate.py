@@ -62,6 +62,8 @@ def test_it_tells_what_was_exported(exported):
     digest = replay.weights_digest(build().get_weights())
     assert content["model"]["weights"] == digest
     assert content["versions"]["zoo"] == zoo.__version__
+    named = {"zoo", "python", "keras", "tensorflow", "numpy"}
+    assert set(content["versions"]) == named
     assert content["image_shape"] == [8, 8, 1]
     asked = {request["signature"] for request in content["requests"]}
     assert asked == {"serving_default", "serve_bytes", "features", "decode"}

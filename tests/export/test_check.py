@@ -50,7 +50,7 @@ def test_it_asks_plain_tensorflow_and_says_so(saved_models, capsys, monkeypatch)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"ok     {saved_models / 'cnn' / '1'}"
     assert lines[1].split() == (
-        "112 answers in 4 requests as the trained model's (test accuracy 87.65% of "
+        "112 answers as the trained model's, requests: 4 (test accuracy 87.65% of "
         "1,000)"
     ).split()  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import platform
 import time
 from pathlib import Path
 
@@ -63,6 +64,7 @@ def certify(
         **facts,
         "versions": {
             "zoo": zoo.__version__,
+            "python": platform.python_version(),
             "keras": keras.__version__,
             "tensorflow": tf.__version__,
             "numpy": np.__version__,

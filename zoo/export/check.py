@@ -149,7 +149,7 @@ def _summary(version: Path) -> str:
     certificate = replay.read(version, _certificate(version))
     requests, accuracy = certificate["requests"], certificate.get("accuracy")
     images = sum(len(next(iter(replay.decode(r["inputs"]).values()))) for r in requests)
-    text = f"{images} answers in {len(requests)} requests as the trained model's"
+    text = f"{images} answers as the trained model's, requests: {len(requests)}"
     if accuracy:
         text += f" (test accuracy {accuracy['test']:.2%} of {accuracy['images']:,})"
     return text
