@@ -177,7 +177,7 @@ def test_a_moved_run_goes_on_with_its_own_options(broken_off, tmp_path, capsys):
 def test_a_crash_after_the_training_does_not_train_again(
     only_the_sample, tmp_path, monkeypatch
 ):
-    def broken(*args):
+    def broken(*args, **kwargs):
         raise OSError("the disk is full")
 
     with monkeypatch.context() as patch:
