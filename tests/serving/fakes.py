@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.errors import unknown
-from zoo.serving.errors import not_found
+from zoo.serving.errors import not_found, overloaded
 from zoo.serving.repository import Status
 from zoo.serving.servable import Signature
 
@@ -72,6 +72,8 @@ class FakeRepository:
         return ["things"] if self.ready else []
 
     def get(self, name, version=None):
+        if self.loading:
+            raise overloaded("the models are still loading")
         if name != "things":
             raise not_found(str(unknown("model", name, ["things"])))
         if version is not None and version not in self.versions:

@@ -42,6 +42,11 @@ def certify(
 
     import zoo
 
+    if labels is not None and len(labels) != len(examples):
+        raise ZooError(
+            f"labels must be as many as examples, {len(examples)}. Received: "
+            f"{len(labels)}"
+        )
     some = np.arange(0, len(examples), max(1, len(examples) // MOST_LOOKED_AT))
     facts = dict(facts or {})
     if facts.get("data"):  # where they lie is nobody's business
@@ -49,11 +54,6 @@ def certify(
     most = max(1, _MOST_BYTES // examples[0].nbytes)
     chosen = some[golden(classifier.predict(examples[some]))[:most]]
     images = examples[chosen]
-    if labels is not None and len(labels) != len(examples):
-        raise ZooError(
-            f"labels must be as many as examples, {len(examples)}. Received: "
-            f"{len(labels)}"
-        )
     return {
         "certificate": 1,
         "name": None,
@@ -131,13 +131,13 @@ def _in_turn(order, classes):
 
 
 def _requests(classifier, images):
-    requests = [("serving_default", {"images": images}, classifier.answers(images))]
+    answers = classifier.answers(images)
+    requests = [("serving_default", {"images": images}, answers)]
     if classifier.reads_bytes:
         import tensorflow as tf
 
         encoded = np.array([png(image) for image in images], object)
         # PNG is exact: these answers are those to the images themselves.
-        answers = classifier.answers(images)
         requests.append(("serve_bytes", {"image_bytes": encoded}, answers))
         variants = _variants(images[:_VARIANTS])
         seen = tf.function(classifier.decode)(tf.constant(variants))
@@ -189,3 +189,20 @@ def _encoded(picture, kind):
 def write(path: Path, proof: dict) -> None:
     """Write a certificate; `replay.read` reads it."""
     path.write_text(json.dumps(proof) + "\n", encoding="utf8")
+
+
+def refuse_wrong(wrong: list[str], directory: str | Path) -> None:
+    """Raise if something is wrong with an export that is not in its place yet.
+
+    Args:
+        wrong: what is, a sentence each.
+        directory: where it was to be written.
+
+    Raises:
+        ZooError: with the first sentence.
+    """
+    if wrong:
+        raise ZooError(
+            f"the exported model does not answer as the trained one: {wrong[0]}; "
+            f"nothing was written to {directory}."
+        )

@@ -1,6 +1,5 @@
 """The certificate of a LiteRT or ONNX file: what it must answer, and if it does."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -71,11 +70,7 @@ def seal(folder: Path, proof: dict, directory: str | Path) -> None:
     """
     proof["files"] = _digests(folder)
     certificate.write(folder / CERTIFICATE, proof)
-    if wrong := check(folder):
-        raise ZooError(
-            f"the exported model does not answer as the trained one: {wrong[0]}; "
-            f"nothing was written to {directory}."
-        )
+    certificate.refuse_wrong(check(folder), directory)
 
 
 def check(version: str | Path) -> list[str]:
@@ -92,16 +87,11 @@ def check(version: str | Path) -> list[str]:
         proof = replay.read(version, CERTIFICATE)
     except replay.Damaged as damaged:
         return [str(damaged)]
-    digests, certified = _digests(version), dict(proof.get("files") or {})
+    digests = _digests(version)
     if not digests:
         return [f"{version} holds no model that can be checked"]
-    changed = [
-        f"{name} is {'not the one that was exported' if name in digests else 'missing'}"
-        for name in sorted({*digests, *certified})
-        if digests.get(name) != certified.get(name)
-    ]
     # A damaged file is not run: it may crash its runtime, and this process with it.
-    return changed or [
+    return replay.changed_files(digests, proof) or [
         f"{runtime.path.name}: {what}"
         for runtime in of_version(version)
         for what in _wrong_answers(runtime, proof)
@@ -133,6 +123,6 @@ def _agreement(what: str, answers, expected) -> float:
 
 def _digests(folder: Path) -> dict[str, str]:
     return {
-        runtime.path.name: hashlib.sha256(runtime.path.read_bytes()).hexdigest()
+        runtime.path.name: replay.file_digest(runtime.path)
         for runtime in of_version(folder)
     }

@@ -134,17 +134,25 @@ def file_digests(version: str | Path) -> dict[str, str]:
     version = Path(version)
     files = [version / "saved_model.pb", *sorted(version.glob("variables/*"))]
     return {
-        file.relative_to(version).as_posix(): hashlib.sha256(
-            file.read_bytes()
-        ).hexdigest()
+        file.relative_to(version).as_posix(): file_digest(file)
         for file in files
         if file.is_file()
     }
 
 
-def changed_files(version: str | Path, certificate: dict) -> list[str]:
-    """Return which files are not those that were certified, a sentence each."""
-    now, then = file_digests(version), certificate["files"]
+def file_digest(file: Path) -> str:
+    """Return the SHA-256 of a file."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def changed_files(now: dict[str, str], certificate: dict) -> list[str]:
+    """Return which files are not those that were certified, a sentence each.
+
+    Args:
+        now: their digests, by relative path.
+        certificate: what `read` returned.
+    """
+    then = certificate["files"]
     return [
         f"{name} is {'not the one that was exported' if name in now else 'missing'}"
         for name in sorted(set(now) | set(then))
@@ -207,7 +215,7 @@ def main(version: str) -> list[str]:
         certificate = read(version)
     except Damaged as damaged:
         return [str(damaged)]
-    wrong = changed_files(version, certificate)
+    wrong = changed_files(file_digests(version), certificate)
     if wrong:  # what is in its place is somebody else's program
         return wrong
     what = "loaded"

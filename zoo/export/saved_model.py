@@ -91,11 +91,7 @@ def write(classifier: Classifier, directory: str | Path, proof: dict) -> Path:
         certificate.write(folder / replay.CERTIFICATE, certified)
         warm_up.write(folder, certified)
         wrong = replay.replay(replay.read(folder), replay.saved_model_ask(folder))
-        if wrong:
-            raise ZooError(
-                f"the exported model does not answer as the trained one: {wrong[0]}; "
-                f"nothing was written to {directory}."
-            )
+        certificate.refuse_wrong(wrong, directory)
 
     return versions.publish(directory, fill)
 

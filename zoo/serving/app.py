@@ -17,7 +17,6 @@ from starlette.requests import ClientDisconnect
 from zoo.serving import answers, bodies, images, openapi, rest
 from zoo.serving.answers import json
 from zoo.serving.card import card
-from zoo.serving.errors import overloaded
 from zoo.serving.metrics import Metrics
 from zoo.serving.repository import Repository
 
@@ -98,17 +97,17 @@ def _models(repository) -> APIRouter:
     @router.get(_MODEL + "/metadata", **metadata)
     async def model_metadata(name: Name):
         """Tell the signatures of a model's newest version."""
-        return await _aside(rest.metadata, _served(repository, name))
+        return await _aside(rest.metadata, repository.get(name))
 
     @router.get(_VERSION + "/metadata", **metadata)
     async def version_metadata(name: Name, version: Version):
         """Tell the signatures of a version."""
-        return await _aside(rest.metadata, _served(repository, name, version))
+        return await _aside(rest.metadata, repository.get(name, version))
 
     @router.get(_MODEL + "/card", responses=openapi.answered(openapi.CARD))
     async def model_card(name: Name):
         """Tell what the certificate says (TensorFlow Serving has no such path)."""
-        return await _aside(card, _served(repository, name))
+        return await _aside(card, repository.get(name))
 
     @router.get("/v1/models", responses=openapi.answered(openapi.MODELS))
     async def models():
@@ -116,12 +115,6 @@ def _models(repository) -> APIRouter:
         return json({"models": [{"name": name} for name in repository.names()]})
 
     return router
-
-
-def _served(repository, name, version=None):
-    if repository.loading and not repository.names():
-        raise overloaded("the models are still loading; /readyz tells when they are.")
-    return repository.get(name, version)
 
 
 async def _aside(function, servable) -> Response:
@@ -148,7 +141,7 @@ def _predictions(repository, metrics, reader, max_pixels) -> APIRouter:
         with metrics.request(name, "rest") as counted:
             try:
                 async with reader.read(request) as body:
-                    servable = _served(repository, name, version)
+                    servable = repository.get(name, version)
                     signatures = servable.signatures
                     question = await call(len(body), read, body, signatures)
                     future = servable.submit(question.signature, question.inputs)

@@ -16,11 +16,10 @@ from zoo.serving.errors import invalid
 from zoo.serving.grpc_server import Server
 from zoo.serving.metrics import Metrics
 from zoo.serving.repository import Repository
-from zoo.serving.servable import Signature
+from zoo.serving.signature import DEFAULT, Signature
 
 MAX_MESSAGE_BYTES = 16 * 2**20
 _LARGE = 16 * 1024  # bytes: what takes longer than a millisecond
-_DEFAULT_SIGNATURE = "serving_default"
 _UNKNOWN_ERROR = 2  # google.rpc.Code, as TensorFlow Serving reports failed loads
 
 
@@ -77,7 +76,7 @@ class _Api:
         request, inputs = await _aside(len(data), self._request, data, count)
         spec = request.model_spec
         servable = self._repository.get(spec.name, _version(spec))
-        signature = spec.signature_name or _DEFAULT_SIGNATURE
+        signature = spec.signature_name or DEFAULT
         names = list(request.output_filter)
         _check_filter(names, servable.signatures.get(signature))
         outputs = await asyncio.wrap_future(servable.submit(signature, inputs))

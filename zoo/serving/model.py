@@ -122,7 +122,7 @@ def _certified(model: Model, path: Path) -> dict | None:
     if not (path / replay.CERTIFICATE).exists():
         return None
     certificate = replay.read(path)
-    wrong = replay.changed_files(path, certificate)
+    wrong = replay.changed_files(replay.file_digests(path), certificate)
     wrong = wrong or replay.replay(certificate, functools.partial(_answer, model))
     if wrong:
         raise ZooError(f"it is not what its certificate says: {'; '.join(wrong)}")

@@ -14,10 +14,10 @@ from zoo.errors import unknown
 from zoo.serving import grpc_api
 from zoo.serving.errors import invalid
 from zoo.serving.repository import Status
-from zoo.serving.servable import Servable, Signature
+from zoo.serving.servable import Servable
+from zoo.serving.signature import DEFAULT, Signature
 from zoo.serving.values import from_array, is_base64, shown, to_array
 
-DEFAULT_SIGNATURE = "serving_default"
 _KEYS = ("signature_name", "instances", "inputs")
 
 
@@ -55,7 +55,7 @@ def question(body: bytes, signatures: dict[str, Signature]) -> Question:
     name = content.get("signature_name", "")
     if not isinstance(name, str):
         raise invalid(f"signature_name must be a string. Received: {shown(name)}.")
-    name = name or DEFAULT_SIGNATURE
+    name = name or DEFAULT
     if name not in signatures:
         raise invalid(str(unknown("signature_name", name[:80], signatures)))
     specs = signatures[name].inputs

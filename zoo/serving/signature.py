@@ -8,6 +8,7 @@ import tensorflow as tf
 from zoo.serving.errors import invalid
 
 Arrays = dict[str, np.ndarray]
+DEFAULT = "serving_default"  # the signature of a request that names none
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import tensorflow as tf
 from zoo.console import one_line
 from zoo.errors import ZooError
 from zoo.export.warm_up import PLACE
+from zoo.serving.signature import DEFAULT
 
 MOST_REQUESTS = 1000  # TensorFlow Serving refuses a model with more
 
@@ -35,7 +36,7 @@ def requests(version: Path) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
                 raise ValueError(f"request {number} is a {kind}")
             asked = log.predict_log.request
             inputs = {name: tf.make_ndarray(t) for name, t in asked.inputs.items()}
-            yield asked.model_spec.signature_name or "serving_default", inputs
+            yield asked.model_spec.signature_name or DEFAULT, inputs
     except Exception as error:  # of TensorFlow, Protobuf and NumPy
         raise ZooError(
             f"{PLACE} must be a TFRecord of at most {MOST_REQUESTS} PredictionLog with "
