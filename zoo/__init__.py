@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "MyDenseLayer": "zoo.layers",
     "Maxout": "zoo.layers",
+    "EnsembleDense": "zoo.ensembles",
     "mlp": "zoo.models",
     "small_cnn": "zoo.models",
     "ZooError": "zoo.errors",
@@ -31,6 +32,7 @@ _MODULES = (
     "export",
     "training",
     "tuning",
+    "course",
     "recipes",
 )
 __all__ = ["__version__", *_HOMES, *_MODULES]
@@ -40,7 +42,7 @@ __all__ = ["__version__", *_HOMES, *_MODULES]
 def _register_layers(keras):
     # `import zoo` is all that keras.models.load_model may ask for: Keras itself
     # never imports the module that a saved model's custom layers come from.
-    importlib.import_module("zoo.layers")
+    importlib.import_module("zoo.ensembles")  # and zoo.layers
 
 
 def __getattr__(name):

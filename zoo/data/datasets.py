@@ -49,6 +49,11 @@ class Splits:
     digest: str
 
     @property
+    def is_sample(self) -> bool:
+        """Whether this is the sample that ships with zoo."""
+        return self.digest == sample.DIGEST
+
+    @property
     def num_train(self) -> int:
         """The number of training images."""
         return len(self.train.y)
@@ -87,6 +92,7 @@ def load(
     limit: int | None = None,
     validation: float = 0.1,
     seed: int = 0,
+    or_sample: bool = False,
 ) -> Splits:
     """Load an image-classification data set of TensorFlow Datasets into memory.
 
@@ -107,6 +113,8 @@ def load(
         validation: the share of the training examples that is cut off for validation,
             every class in proportion; at least 0 and below 1.
         seed: decides which examples `limit` keeps and which validation gets.
+        or_sample: take the sample of Fashion-MNIST in place of any set that cannot be
+            had, and say so; `Splits.is_sample` tells.
 
     Returns:
         `Splits`.
@@ -122,7 +130,7 @@ def load(
     """
     number("validation", validation, least=0, below=1)
     integer("seed", seed, least=0)
-    name, whole, source = _load_whole(name, data_dir, mirror)
+    name, whole, source = _load_whole(name, data_dir, mirror, or_sample)
     rng = np.random.default_rng(seed)
     kept = np.arange(len(whole.train.y))
     if limit is not None:
@@ -203,22 +211,23 @@ def _mirror_dir(mirror) -> Path | None:
 
 
 @errors_only("absl")
-def _load_whole(asked, data_dir, mirror) -> tuple[str, _Whole, str]:
+def _load_whole(asked, data_dir, mirror, or_sample) -> tuple[str, _Whole, str]:
     import_keras()  # TensorFlow, quietly
     data_dir = _data_dir(data_dir)
     name = sources.canonical_name(asked, data_dir)
     try:
         whole, path, origin = _whole(asked, data_dir, mirror)  # its version counts
     except official.Unavailable as why:
-        if name != "fashion_mnist":
+        if name != "fashion_mnist" and not or_sample:
             raise ZooError(f"{why}. {_ways(name)}") from None
+        wanted = "Fashion-MNIST" if name == "fashion_mnist" else name
         say(
             f"WARNING: {why}. Using the sample that ships with zoo instead, "
-            f"{sample.DESCRIPTION}: its accuracy is NOT that of Fashion-MNIST. "
+            f"{sample.DESCRIPTION}: its accuracy is NOT that of {wanted}. "
             f"{_ways(name)}"
         )
         source = f"SAMPLE ({sample.DESCRIPTION}) that ships with zoo"
-        return name, _read_sample(), source
+        return "fashion_mnist", _read_sample(), source
     return name, whole, f"TensorFlow Datasets in {path}{origin}"
 
 

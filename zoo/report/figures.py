@@ -23,7 +23,10 @@ from zoo.report.measures import Calibration
 
 # Stand for the page's colours until the SVG is text.
 INK, PAPER = "#010203", "#010204"
-_STYLE = {
+# What is drawn in the colour of the text.
+INKED = ["text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color"]
+INKED += ["ytick.color", "grid.color"]
+STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "zoo",
     "font.size": 10,
@@ -33,18 +36,13 @@ _STYLE = {
     "legend.frameon": False,
     "lines.linewidth": 1.8,
     "lines.markersize": 4,
-    **dict.fromkeys(
-        ["text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color"]
-        + ["ytick.color", "grid.color"],
-        INK,
-    ),
     "grid.alpha": 0.15,
 }
 # After Okabe and Ito, the light ones darkened, then four more: 3:1 on both papers.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#B57BA0", "#A87B00", "#808080", "#3A8FC0"]
 COLOURS += ["#C43C5E", "#6F8F1D", "#7B61C9"]
-_DASHES = ["-", "--", "-.", ":"]
-_MARKERS = "os^DvPX*<>h"  # one more than colours: 110 pairs before one comes again
+DASHES = ["-", "--", "-.", ":"]
+MARKERS = "os^DvPX*<>h"  # one more than colours: 110 pairs before one comes again
 PANEL = (4.6, 3.1)  # inches; the width of a phone, so that text keeps its size there
 _MOST_WRITTEN, _MOST_NAMED = 12, 40  # classes of a confusion matrix
 
@@ -90,8 +88,8 @@ def lines(
                 values,
                 label=what,
                 color=COLOURS[index % len(COLOURS)],
-                linestyle=_DASHES[index % len(_DASHES)],
-                marker=_MARKERS[index % len(_MARKERS)] if len(values) <= 30 else None,
+                linestyle=DASHES[index % len(DASHES)],
+                marker=MARKERS[index % len(MARKERS)] if len(values) <= 30 else None,
             )
         if best_epoch:
             axes.axvline(
@@ -192,7 +190,7 @@ def scatter(
             own = points[classes == index].round(2)
             axes.scatter(
                 *own.T, 14, COLOURS[index % len(COLOURS)], label=class_name,
-                marker=_MARKERS[index % len(_MARKERS)], alpha=0.9, linewidths=0,
+                marker=MARKERS[index % len(MARKERS)], alpha=0.9, linewidths=0,
             )  # fmt: skip
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
@@ -230,7 +228,7 @@ def draw(
         paint: draws on the empty figure that it is given.
     """
     buffer = io.StringIO()
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE | dict.fromkeys(INKED, INK)):
         figure = Figure(figsize=size, layout="constrained")
         paint(figure)
         nothing = dict.fromkeys(["Creator", "Date", "Format", "Type"])

@@ -149,8 +149,12 @@ def command(recipe: str, presets: dict[str, T], config: T) -> str:
 
 def words(presets: dict[str, T], config: T) -> list[str]:
     """Return the fewest arguments that give a recipe these options."""
-    result = ["--model", config.model]
-    default = presets[config.model]
+    return ["--model", config.model, *changed(config, presets[config.model])]
+
+
+def changed(config: T, default: T) -> list[str]:
+    """Return the arguments that turn the options `default` into `config`."""
+    result = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if field.name == "resume" or value == getattr(default, field.name):

@@ -79,8 +79,7 @@ class Run:
             self.path = writable(self._before, option=None)
         else:
             parent = writable(Path(runs_dir) / recipe, "--runs-dir")
-            stamp = time.strftime("%Y%m%d-%H%M%S")
-            self.path = _new_directory(parent, f"{stamp}-seed{config.seed}")
+            self.path = new_directory(parent, config.seed)
         self._lock = resuming.lock(self.path)
         for half_written in self.path.glob(".*.*"):  # by a process that was killed
             half_written.unlink()
@@ -292,8 +291,9 @@ class Run:
         return [{key: float(value) for key, value in row.items()} for row in rows]
 
 
-def _new_directory(parent: Path, name: str) -> Path:
-    number = 1
+def new_directory(parent: Path, seed: int) -> Path:
+    """Create the directory of a run that begins now, and return it."""
+    name, number = f"{time.strftime('%Y%m%d-%H%M%S')}-seed{seed}", 1
     while True:
         path = parent / (name if number == 1 else f"{name}-{number}")
         try:
