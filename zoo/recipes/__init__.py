@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 from types import ModuleType
 
+from zoo.course import syllabus
 from zoo.errors import unknown
 
 
@@ -15,9 +16,14 @@ def names() -> list[str]:
 def module(name: str) -> ModuleType:
     """Return a recipe's module: its docstring is its claim, `main(argv)` runs it.
 
+    Args:
+        name: of the recipe, or the number of a row of the course.
+
     Raises:
         ZooError: there is no such recipe; the message names the nearest.
     """
+    if name.isdecimal():
+        name = syllabus.row(name).recipe
     if name.replace("-", "_") not in names():
         raise unknown("recipe", name, names())
     return importlib.import_module(f"zoo.recipes.{name.replace('-', '_')}")
