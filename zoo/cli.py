@@ -9,6 +9,7 @@ from tyro.conf import Positional, arg
 
 import zoo
 from zoo import console, data, recipes
+from zoo.course import listing, syllabus, verify
 from zoo.data import official
 from zoo.errors import ZooError, unknown
 from zoo.export.check import CheckExport
@@ -23,7 +24,12 @@ usage: zoo COMMAND [options]
 A Keras model zoo that keeps its word (version {zoo.__version__}).
 
   zoo list                    the recipes, and what each claims
+  zoo list --course           the rows of the course, and what each claims
   zoo train RECIPE [options]  run a recipe, as python -m zoo.recipes.RECIPE does
+  zoo train ROW               run a row of the course: zoo train 10
+  zoo verify --course         run all rows again: claim, measured, holds
+  zoo course figures          make the pictures of docs/course.md
+  zoo course cards            print the rows' cards
   zoo launch --workers N RECIPE [options]
                               run it as N workers on this machine
   zoo tune RECIPE [options]   search for better options of a recipe
@@ -61,15 +67,16 @@ def _run(argv: list[str]):
         from zoo.training import launch
 
         return launch.main(argv[1:])
-    if argv[0] == "data" and argv[1:] in ([], ["-h"], ["--help"]):
-        print("usage: zoo data COMMAND [options]\n")
-        print("\n".join(line for line in HELP.splitlines() if "  zoo data" in line))
+    if argv[0] in GROUPS and argv[1:] in ([], ["-h"], ["--help"]):
+        print(f"usage: zoo {argv[0]} COMMAND [options]\n")
+        of_it = f"  zoo {argv[0]} "
+        print("\n".join(line for line in HELP.splitlines() if of_it in line))
         return None
     for name, command in COMMANDS.items():
         words = name.split()
         if argv[: len(words)] == words:
             return options.parse(command, argv[len(words) :], f"zoo {name}")()
-    given = " ".join(argv[:2] if argv[0] == "data" else argv[:1])
+    given = " ".join(argv[:2] if argv[0] in GROUPS else argv[:1])
     raise unknown("command", given, [*OF_A_RECIPE, "launch", *COMMANDS])
 
 
@@ -77,13 +84,23 @@ def _of_a_recipe(command: str, name: str = "--help", *argv: str):
     if name in ("-h", "--help"):
         print(f"usage: zoo {command} RECIPE [options]\n\n{_recipe_claims()}")
         print(f"zoo {command} RECIPE --help lists a recipe's options.")
+        if command == "train":
+            print(f"{_ROWS}: zoo list --course.")
         return None
-    OF_A_RECIPE[command](recipes.module(name), list(argv))
+    recipe = recipes.module(name)
+    if command != "train":
+        recipe = recipes.model(name, command)
+    OF_A_RECIPE[command](recipe, list(argv))
     return None
 
 
+_ROWS = (
+    f"The {len(syllabus.ROWS)} rows of the course are recipes, too, by name or number"
+)
+
+
 def _recipe_claims() -> str:
-    return "\n".join(f"{name}\n{_claim(name)}\n" for name in recipes.names())
+    return "\n".join(f"{name}\n{_claim(name)}\n" for name in recipes.models())
 
 
 def _claim(name: str) -> str:
@@ -98,9 +115,15 @@ def _claim(name: str) -> str:
 class List:
     """List the recipes and their models, with what each claims."""
 
+    course: bool = False
+    """List the rows of the course instead: number, system, recipe, claims."""
+
     def __call__(self):
         """Print the list."""
-        print(_recipe_claims())
+        if self.course:
+            print(listing.summary())
+        else:
+            print(f"{_recipe_claims()}\n{_ROWS}: zoo list --course")
 
 
 @dataclass(frozen=True)
@@ -236,6 +259,7 @@ class Doctor:
         return doctor.examine(self.data_dir)
 
 
+GROUPS = ("data", "course")
 OF_A_RECIPE = {
     "train": lambda recipe, argv: recipe.main(argv),
     "tune": tune.run,
@@ -243,6 +267,9 @@ OF_A_RECIPE = {
 }
 COMMANDS = {
     "list": List,
+    "verify": verify.Verify,
+    "course figures": verify.CourseFigures,
+    "course cards": verify.CourseCards,
     "export": Export,
     "check-export": CheckExport,
     "serve": Serve,

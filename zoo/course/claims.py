@@ -18,6 +18,9 @@ from typing import NamedTuple
 
 HEADING = ["number", "claim", "measured", "what"]
 _NUMBER = r"-?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?"
+_CLAIM = re.compile(
+    rf"(?:([<>]=?|=) ({_NUMBER})(?: ± ({_NUMBER}))?|({_NUMBER}) to ({_NUMBER}))( %)?"
+)
 
 
 class Claim(NamedTuple):
@@ -98,14 +101,13 @@ def read(docstring: str) -> list[Claim]:
 
 def _parse(text: str):
     """Return the sign and, for each number, its value and half a unit of its last."""
-    found = re.findall(_NUMBER, text)
-    sign = re.match(r"[<>=]+", text)
-    sign = sign[0] if sign else "to"
-    if not found or (sign == "to" and len(found) != 2):
+    found = _CLAIM.fullmatch(text)
+    if not found:
         raise ValueError(f"not a claim: {text!r}")
-    scale = Decimal(100 if "%" in text else 1)
-    values = [Decimal(number.replace(",", "")) for number in found]
-    return sign, *(
+    sign, *numbers, percent = found.groups()
+    scale = Decimal(100 if percent else 1)
+    values = [Decimal(n.replace(",", "")) for n in numbers if n]
+    return sign or "to", *(
         (float(v / scale), float(Decimal((0, (5,), v.as_tuple().exponent - 1)) / scale))
         for v in values
     )

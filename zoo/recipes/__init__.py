@@ -1,16 +1,24 @@
-"""One module per recipe; `names` lists them, `module` loads one."""
+"""One module per recipe; `names` lists them, `module` loads one.
+
+A recipe trains a model to keep, or is an experiment of the course (`zoo.course`).
+"""
 
 import importlib
 import pkgutil
 from types import ModuleType
 
 from zoo.course import syllabus
-from zoo.errors import unknown
+from zoo.errors import ZooError, unknown
 
 
 def names() -> list[str]:
     """Return the names of all recipes, in alphabetical order."""
     return sorted(info.name for info in pkgutil.iter_modules(__path__))
+
+
+def models() -> list[str]:
+    """Return the names of the recipes that train a model to keep."""
+    return [name for name in names() if name not in syllabus.RECIPES]
 
 
 def module(name: str) -> ModuleType:
@@ -27,3 +35,23 @@ def module(name: str) -> ModuleType:
     if name.replace("-", "_") not in names():
         raise unknown("recipe", name, names())
     return importlib.import_module(f"zoo.recipes.{name.replace('-', '_')}")
+
+
+def model(name: str, command: str) -> ModuleType:
+    """Return the module of a recipe that trains a model to keep.
+
+    Args:
+        name: of the recipe.
+        command: what is to be done with it, e.g. `"tune"`, for the message.
+
+    Raises:
+        ZooError: there is no such recipe, or it is an experiment of the course.
+    """
+    recipe = module(name)
+    if recipe.NAME in syllabus.RECIPES:
+        raise ZooError(
+            f"{recipe.NAME} is an experiment of the course: zoo {command} has nothing "
+            f"to work on. Run it with: zoo train {recipe.NAME}. zoo {command} takes: "
+            f"{', '.join(models())}."
+        )
+    return recipe

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from zoo.course import syllabus
 from zoo.errors import ZooError
 from zoo.report import checks, evaluation
 
@@ -88,8 +89,13 @@ def read(path: str | Path) -> Record:
     if _lacks(path):
         raise ZooError(_not_a_run(path))
     missing = []
-    config = _json(path / "config.json", missing) or {}
     environment = _json(path / "environment.json", missing) or {}
+    if environment.get("recipe") in syllabus.RECIPES:
+        raise ZooError(
+            f"{path} is an experiment of the course, which keeps no model: its result "
+            "is in figure.png and metrics.json there."
+        )
+    config = _json(path / "config.json", missing) or {}
     metrics = _metrics(path / "metrics.json", missing)
     history = _history(path / "history.csv")
     if not metrics:

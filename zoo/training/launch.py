@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
             "fashion_mnist. See zoo launch --help."
         )
     launch = options.parse(Launch, ours, "zoo launch")
-    recipe = recipes.module(name)
+    recipe = recipes.model(name, "launch")
     # One error, or one help, instead of one from each worker.
     options.parse_recipe(recipe.NAME, recipe.PRESETS, theirs, recipe.__doc__)
     command = [sys.executable, "-m", recipe.__name__, *theirs]

@@ -1,0 +1,67 @@
+"""The rows of the course as a list and as cards, from the recipes' docstrings."""
+
+from collections.abc import Iterator
+from types import ModuleType
+
+from zoo import recipes
+from zoo.course import claims, syllabus
+
+
+def summary() -> str:
+    """Return the rows: number, system, lectures, recipe, and what it claims."""
+    return "\n\n".join(
+        "\n".join(
+            [
+                f"{row.number:2}  {row.system} ({row.lectures})",
+                f"      zoo train {row.recipe}",
+                f"      {recipe.__doc__.splitlines()[0]}",
+                *_lines(claims.read(recipe.__doc__)),
+            ]
+        )
+        for row, recipe in _modules()
+    )
+
+
+def _lines(table: list[claims.Claim]) -> list[str]:
+    width = max(len(claim.what) for claim in table)
+    return [
+        f"      {claim.what:{width}}  {claim.measured}"
+        + ("" if claim.bound == "-" else f"  (claimed {claim.bound})")
+        for claim in table
+    ]
+
+
+def cards() -> str:
+    """Return a card for each row, in Markdown: the claims of its docstring."""
+    return "\n\n".join(_card(row, recipe) for row, recipe in _modules())
+
+
+def _card(row: syllabus.Row, recipe: ModuleType) -> str:
+    first, *rest = recipe.__doc__.splitlines()
+    table = "\n".join(
+        f"| {c.what} | {'' if c.bound == '-' else c.bound} | {c.measured} |"
+        for c in claims.read(recipe.__doc__)
+    )
+    before, after = _text(rest)
+    parts = [
+        f"### Row {row.number}, {row.recipe}: {row.system}",
+        first,
+        before,
+        f"```bash\npython -m zoo.recipes.{row.recipe}\n```",
+        f"| number | claim | measured |\n|---|---|---|\n{table}",
+        after,
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _text(lines: list[str]) -> tuple[str, str]:
+    """Return what stands before the table of claims and what stands after it."""
+    start = next(n for n, s in enumerate(lines) if s.split() == claims.HEADING)
+    end = next((n for n in range(start, len(lines)) if not lines[n].strip()), None)
+    after = lines[end:] if end is not None else []
+    return "\n".join(lines[:start]).strip(), "\n".join(after).strip()
+
+
+def _modules() -> Iterator[tuple[syllabus.Row, ModuleType]]:
+    for row in syllabus.ROWS:
+        yield row, recipes.module(row.recipe)
