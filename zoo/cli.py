@@ -218,10 +218,13 @@ class Report:
     def __call__(self):
         """Write the page and print where it is."""
         from zoo import report
+        from zoo.course import report as experiment
 
         if not self.runs:
             raise ZooError("zoo report needs a run directory: zoo report RUN")
-        if len(self.runs) == 1:
+        if len(self.runs) == 1 and experiment.is_experiment(self.runs[0]):
+            path = experiment.write(self.runs[0], self.output)
+        elif len(self.runs) == 1:
             path = report.write(self.runs[0], self.output)
         else:
             path = report.compare(self.runs, self.output or Path("comparison.html"))

@@ -95,8 +95,19 @@ def test_a_row_is_run_by_its_number(capsys, tmp_path):
     code, out, _ = call(capsys, "train", "1", "--runs-dir", str(tmp_path))
     assert code == 0 and out.startswith("Row 1 of the course: Threshold neuron")
     run = next((tmp_path / "neuron").iterdir())
+    page = run / "report.html"
+    assert str(page) in out
+    made = page.read_text(encoding="utf8")
+    page.unlink()
+    assert call(capsys, "report", str(run))[0] == 0
+    assert page.read_text(encoding="utf8") == made
+    assert "Threshold neuron (McCulloch" in made and "data:image/png;base64" in made
+    for words in (["report", str(run), str(run)], ["export", str(run)]):
+        code, _, err = call(capsys, *words)
+        assert code == 2 and f"Its page: zoo report {run}" in err
+    (run / "metrics.json").write_text('{"recipe": "neuron", "status": "interrupted"}')
     code, _, err = call(capsys, "report", str(run))
-    assert code == 2 and "figure.png and metrics.json" in err
+    assert code == 2 and "run it again" in err
 
 
 def test_the_list_of_the_course(capsys):

@@ -99,6 +99,15 @@ def read(docstring: str) -> list[Claim]:
     return table[1:]
 
 
+def text(docstring: str) -> tuple[str, str]:
+    """Return what stands before the table of claims, and what stands after it."""
+    lines = docstring.splitlines()
+    start = next(n for n, line in enumerate(lines) if line.split() == HEADING)
+    blank = (n for n in range(start, len(lines)) if not lines[n].strip())
+    after = lines[next(blank, len(lines)) :]
+    return "\n".join(lines[:start]).strip(), "\n".join(after).strip()
+
+
 def _parse(text: str):
     """Return the sign and, for each number, its value and half a unit of its last."""
     found = _CLAIM.fullmatch(text)

@@ -79,7 +79,8 @@ def run(recipe: ModuleType, argv: list[str] | None = None) -> dict:
     Files in `RUNS/RECIPE/TIME-seedK/`:
         config.json, environment.json: the options; versions and machine.
         figure.svg, figure.png: the picture.
-        metrics.json: what is returned; it is written last.
+        metrics.json: what is returned.
+        report.html: all of that to look at; `zoo report` makes it again.
 
     Args:
         recipe: its module.
@@ -95,6 +96,7 @@ def run(recipe: ModuleType, argv: list[str] | None = None) -> dict:
     Raises:
         ZooError: an option is wrong, or the record cannot be written.
     """
+    from zoo.course import report
     from zoo.training import environment
     from zoo.training.run import new_directory
 
@@ -132,7 +134,7 @@ def run(recipe: ModuleType, argv: list[str] | None = None) -> dict:
         raise
     metrics["status"] = "complete"
     write_json(path / "metrics.json", metrics)
-    _show(metrics, path)
+    _show(metrics, report.write(path))
     return metrics
 
 
@@ -191,7 +193,7 @@ def _picture(recipe: ModuleType, path: Path, drawn) -> Path:
     return figure.save(path / "figure", lambda f: recipe.paint(f, drawn))
 
 
-def _show(metrics: dict, path: Path) -> None:
+def _show(metrics: dict, page: Path) -> None:
     width = max(len(claim["what"]) for claim in metrics["claims"])
     print()
     for claim in metrics["claims"]:
@@ -203,5 +205,5 @@ def _show(metrics: dict, path: Path) -> None:
         print(f"{claim['what']:{width}}   {claim['text']}{verdict}")
     print(f"\n{textwrap.fill(metrics['conclusion'], WIDTH)}\n")
     print(f"Figure       {metrics['figure']} (and .svg)")
-    print(f"Record       {path}   ({metrics['seconds']:.0f} s)")
+    print(f"Report       {page}   ({metrics['seconds']:.0f} s)")
     print(f"Run again    {metrics['command']}", flush=True)

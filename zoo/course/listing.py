@@ -37,29 +37,19 @@ def cards() -> str:
 
 
 def _card(row: syllabus.Row, recipe: ModuleType) -> str:
-    first, *rest = recipe.__doc__.splitlines()
     table = "\n".join(
         f"| {c.what} | {'' if c.bound == '-' else c.bound} | {c.measured} |"
         for c in claims.read(recipe.__doc__)
     )
-    before, after = _text(rest)
+    before, after = claims.text(recipe.__doc__)
     parts = [
         f"### Row {row.number}, {row.recipe}: {row.system}",
-        first,
         before,
         f"```bash\npython -m zoo.recipes.{row.recipe}\n```",
         f"| number | claim | measured |\n|---|---|---|\n{table}",
         after,
     ]
     return "\n\n".join(part for part in parts if part)
-
-
-def _text(lines: list[str]) -> tuple[str, str]:
-    """Return what stands before the table of claims and what stands after it."""
-    start = next(n for n, s in enumerate(lines) if s.split() == claims.HEADING)
-    end = next((n for n in range(start, len(lines)) if not lines[n].strip()), None)
-    after = lines[end:] if end is not None else []
-    return "\n".join(lines[:start]).strip(), "\n".join(after).strip()
 
 
 def _modules() -> Iterator[tuple[syllabus.Row, ModuleType]]:

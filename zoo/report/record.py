@@ -92,8 +92,8 @@ def read(path: str | Path) -> Record:
     environment = _json(path / "environment.json", missing) or {}
     if environment.get("recipe") in syllabus.RECIPES:
         raise ZooError(
-            f"{path} is an experiment of the course, which keeps no model: its result "
-            "is in figure.png and metrics.json there."
+            f"{path} is an experiment of the course, which keeps no model: there is "
+            f"nothing to compare or export. Its page: zoo report {path}"
         )
     config = _json(path / "config.json", missing) or {}
     metrics = _metrics(path / "metrics.json", missing)
