@@ -3,13 +3,9 @@
 import json
 from xml.etree import ElementTree
 
-import pytest
 
 from zoo import recipes
 from zoo.course import figure
-
-# The whole settings take minutes: `pytest -m full` runs them.
-whole = pytest.mark.full
 
 
 def run(name, tmp_path, *words):
