@@ -3,7 +3,6 @@
 import json
 from xml.etree import ElementTree
 
-
 from zoo import recipes
 from zoo.course import figure
 

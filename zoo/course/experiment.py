@@ -2,6 +2,7 @@
 
 import dataclasses
 import statistics
+import sys
 import textwrap
 import time
 from collections.abc import Iterable, Iterator
@@ -45,7 +46,7 @@ class Experiment:
             or_sample=True,
             **kwargs,
         )
-        console.say(str(self.data))
+        print(self.data, flush=True)
         return self.data
 
     def bar(self, items: Iterable[T], what: str, unit: str = "run") -> Iterator[T]:
@@ -104,8 +105,10 @@ def run(recipe: ModuleType, argv: list[str] | None = None) -> dict:
     config = options.parse(name, recipe.Config, recipe.QUICK, argv, recipe.__doc__)
     parent = writable(config.runs_dir / name, "--runs-dir")
     row = syllabus.RECIPES[name]
-    print(f"Row {row.number} of the course: {recipe.__doc__.splitlines()[0]}")
-    console.say("Loading TensorFlow ...")
+    title = recipe.__doc__.splitlines()[0]
+    print(f"Row {row.number} of the course: {title}", flush=True)
+    if "keras" not in sys.modules:
+        console.say("Loading TensorFlow ...")
     keras = console.import_keras()
     keras.utils.set_random_seed(config.seed)
     path = new_directory(parent, config.seed)
