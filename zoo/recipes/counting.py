@@ -112,7 +112,8 @@ def paint(figure, drawn):
             share = (m + 1) * n / drawn[sizes][2]
             axes.barh(
                 row, share, left=start, color=f"C{layer}",
-                hatch=("", "//", "..")[layer], edgecolor="white", label=f"layer {layer + 1}",
+                hatch=("", "//", "..")[layer], edgecolor="white",
+                label=f"layer {layer + 1}",
             )  # fmt: skip
             if share > 0.1:
                 axes.text(
