@@ -4,6 +4,7 @@ Each returns `Points`: float32 `(n, 2)` and int64 `(n,)`, class 0 or 1. The same
 gives the same points.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -90,6 +91,45 @@ def spirals(n: int, seed: int, turns: float = 1.5) -> Points:
     angle = 2 * np.pi * turns * along + np.pi * y
     x = along[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
     return _points(2 * x + 0.05 * rng.normal(size=(n, 2)), y)
+
+
+class Exam(NamedTuple):
+    """Students of a class.
+
+    Attributes:
+        x: float32 `(n, 2)`: lectures attended and hours on the project, 0 to 10 each.
+        y: int64 `(n,)`: 1 where the final grade is 50 or more, which passes.
+        grade: float32 `(n,)`: `exam_truth`'s grade and normal noise of `EXAM_NOISE`.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    grade: np.ndarray
+
+
+EXAM_NOISE = 6.0  # standard deviation of a grade around its rule
+
+
+def exam(n: int, seed: int) -> Exam:
+    """Return students whose final grade follows `exam_truth`, give or take luck."""
+    positive_integer("n", n)
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(0, 10, (n, 2))
+    grade = exam_truth(x)[1] + EXAM_NOISE * rng.normal(size=n)
+    return Exam(*_points(x, grade >= 50), grade.astype(np.float32))
+
+
+def exam_truth(x) -> tuple[np.ndarray, np.ndarray]:
+    """Return the true probability to pass and the mean grade of students of `exam`.
+
+    The mean grade is 100 (1 - exp(-(lectures + 1.2 hours) / 12)).
+
+    Args:
+        x: `(..., 2)`, lectures and hours.
+    """
+    grade = 100 * (1 - np.exp(-(np.asarray(x, float) @ [1, 1.2]) / 12))
+    above = (grade - 50) / (EXAM_NOISE * math.sqrt(2))
+    return (1 + np.vectorize(math.erf)(above)) / 2, grade
 
 
 def _begin(n, seed):
