@@ -22,7 +22,7 @@ from scaled ones (mean 0, standard deviation 1), each with seven learning rates.
     advised_train       -          92.9 ± 0.3 %   advice followed: training accuracy
     advised_validation  -          85.5 ± 0.4 %   its validation accuracy
     bias_closed         >= 10 %    25.8 ± 3.1 %   training accuracy that the small gains
-    variance_closed     >= 5 %     13.6 ± 0.6 %   by how much the large one's gap shrinks
+    variance_closed     >= 5 %     13.6 ± 0.6 %   by how much the large's gap shrinks
     luck                -3 to 3 %  0.6 ± 0.3 %    advice followed: validation minus test
     raw                 -          47.0 ± 1.2 %   raw pixels, best rate: validation
     scaled              -          80.4 ± 0.5 %   scaled pixels, best rate: the same
