@@ -182,7 +182,7 @@ def paint(figure, drawn):
     lowest = loss.argmin()
     right.plot(epochs[lowest], loss[lowest], "o", color="C4")
     right.annotate(
-        f"lowest: epoch {epochs[lowest]}",
+        f"mean lowest: epoch {epochs[lowest]}",
         (epochs[lowest], loss[lowest]),
         xytext=(0, -16),
         textcoords="offset points",
