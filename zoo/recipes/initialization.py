@@ -21,13 +21,13 @@ layers without batch normalization learn pictures of clothes by SGD.
     xavier_30          2.15 to 2.31     2.29 ± 0.02   loss after 30 layers, Xavier
     he_30              <= 2             0.82 ± 0.11   loss after 30 layers, He
     ahead              >= 0.3           1.48 ± 0.12   xavier_30 minus he_30
-    seconds            -                155           on two busy CPU cores; quick 30
+    seconds            -                155           on two busy CPU cores; quick 64
 
 2^(-L/2) is 4.9e-4 at 22 layers and 3.1e-5 at 30; guessing has a loss of ln 10 = 2.303.
 He et al., "Delving deep into rectifiers", ICCV 2015, section 2.2, show the same of
 convolutional networks: with 22 layers both learn and He's earlier (figure 2), with 30
 Xavier's stays where it was (figure 3; as cited, not checked). Ours are fully connected
-and 128 units wide (64 with --quick). Longer training lets 22 Xavier layers learn too,
+and 128 units wide. Longer training lets 22 Xavier layers learn too,
 and in the end some of 30: they stand still for long, not for ever.
 """
 
@@ -63,7 +63,7 @@ class Config(DataOptions):
     """Networks whose activations are measured before training."""
 
 
-QUICK = Config(quick=True, seeds=2, epochs=3, width=64, networks=20)
+QUICK = Config(quick=True, seeds=2, epochs=3, networks=20)
 
 
 def activations(initializer, depth, networks, seed, width=128):
