@@ -241,8 +241,8 @@ def measure(run):
         "copied": np.mean([notes(tune) in music for tune in tunes]),
     }
     numbers["bits_saved"] = numbers["bigram_bits"] - numbers["network_bits"]
-    best = max(tunes, key=lambda tune: parsed(tune) is not None and len(tune))
-    return numbers, (np.array(curve), numbers, best)
+    one = next(filter(parsed, tunes), tunes[0])
+    return numbers, (np.array(curve), numbers, one)
 
 
 def conclude(numbers):
@@ -258,7 +258,9 @@ def conclude(numbers):
 
 def paint(figure, drawn):
     """Draw the learning curves, a tune as text, and the same as a piano roll."""
-    curve, numbers, best = drawn
+    from matplotlib.ticker import MaxNLocator
+
+    curve, numbers, one = drawn
     top = figure.subplot_mosaic([["curve", "text"], ["roll", "roll"]])
     axes, epochs = top["curve"], np.arange(1, len(curve) + 1)
     axes.plot(epochs, curve[:, 0], "C0-", label="GRU, training")
@@ -268,15 +270,16 @@ def paint(figure, drawn):
         axes.axhline(level, color="C5", linestyle=dash, label=f"{name}s, held out")
     axes.set(title="Learning to spell tunes", xlabel="epoch", ylabel="bits a character")
     axes.set(ylim=(0, None))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     top["text"].axis("off")
     title = f"{numbers['parsed']:.0%} of its tunes parse; one:"
     top["text"].set_title(title)
-    lines = [text for line in best.split("\n") for text in textwrap.wrap(line, 36)]
+    lines = [text for line in one.split("\n") for text in textwrap.wrap(line, 36)]
     top["text"].text(
         0, 1, "\n".join(lines[:14]), va="top", family="monospace", fontsize=10
     )
-    _roll(top["roll"], parsed(best))
+    _roll(top["roll"], parsed(one))
 
 
 def _roll(axes, tune):
