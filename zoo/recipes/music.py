@@ -18,6 +18,12 @@ what a bar is. The tunes to learn from are generated, or those of `--tunes FILE`
     seconds        -         112        on two busy CPU cores; quick 37
 
 The quick setting, tunes of one part and 7 epochs, gives 34 % that parse.
+
+With the 804 Irish tunes of MIT's laboratory (MIT licence, not part of zoo) in place of
+the generated ones, the same command with `--tunes` gave 1.63 bits a character against
+3.48 of the bigrams and 4.91 of the unigrams; 62 % of its tunes parse and none is a
+copy. Of the Irish tunes themselves 96 % parse: the others have bars that do not add up,
+change the metre, or hold words.
 """
 
 import sys
