@@ -17,7 +17,7 @@ stays. All networks are trained as one model, with the same images in the same o
     lowest_loss      -            0.56 ± 0.01      true labels: lowest test loss
     lowest_epoch     -            11 ± 2           the epoch that it is reached in
     last_loss        -            0.78 ± 0.01      test loss after the last epoch
-    loss_ratio       >= 1.2       1.40 ± 0.04      last test loss by the lowest
+    loss_ratio       >= 1.1       1.40 ± 0.04      last test loss by the lowest
     accuracy_change  >= -2 %      0.4 ± 0.5 %      test accuracy since the lowest loss
     seconds          -            119              on two busy CPU cores; quick 49
 
