@@ -9,7 +9,7 @@ from zoo.recipes import clothes
 def test_the_row(tmp_path, monkeypatch, capsys):
     words = "--quick", "--limit", 4000, "--mlp-epochs", 4, "--cnn-epochs", 4
     numbers = check("clothes", tmp_path, monkeypatch, capsys, *words)["numbers"]
-    # Weights and biases of each layer; 7x7 positions remain of 28x28 after two halvings.
+    # Weights and biases of each layer.
     dense = [(784, 256), (256, 128), (128, 10)]
     assert numbers["mlp_parameters"]["mean"] == sum((i + 1) * o for i, o in dense)
     assert numbers["my_dense_parameters"] == numbers["mlp_parameters"]

@@ -13,7 +13,7 @@ images are asked once.
     my_dense        >= 80 %    89.75 %   test accuracy of the MyDenseLayer network
     cnn             >= 83.5 %  92.18 %   test accuracy of the CNN
     advantage       >= 0.5 %   2.43 %    CNN minus MLP, test accuracy
-    difference      <= 0.0001  0.000000    largest difference of the two MLPs' outputs
+    difference      <= 0.0001  0.000000  largest difference of the two MLPs' outputs
     seconds         -          169       on two busy CPU cores; quick 28
 
 One seed. Over seeds 0 to 2 `zoo.recipes.fashion_mnist` gives 89.87 ± 0.17 % for the MLP

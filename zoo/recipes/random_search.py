@@ -24,7 +24,7 @@ random: there is one. Test images are not used.
     random_gain     >= 0 %   6.7 ± 2.0 %   random search minus grid
     fine_gain       >= 0 %   7.2 ± 1.7 %   coarse-to-fine minus grid
     best            -        69.1 %        best of the whole table
-    seconds         -        136           on two busy CPU cores; quick 105
+    seconds         -        136           on two busy CPU cores; quick 70
 
 Bergstra and Bengio found random search as good as grids of many times its trials on
 several sets (as cited, not checked); here the space, the data and the budget are small.
