@@ -24,7 +24,7 @@ def test_the_curve_has_its_bend_bump_and_wave():
 
 @pytest.mark.parametrize("activation", universality.ACTIVATIONS)
 def test_every_width_has_its_networks_and_wider_ones_could_fit_better(activation):
-    """Least squares on the hidden units as they start: a bound that needs no training."""
+    """Least squares on the hidden units as they start bounds what could be had."""
     model = universality.networks(activation, seeds=2, steps=10)
     hidden = model.layers[0]
     assert hidden.widths == tuple(w for w in universality.WIDTHS for _ in range(2))
