@@ -31,7 +31,7 @@ from zoo.recipes.digits import accuracy, train
 from zoo.recipes.fashion_mnist import PIXELS
 
 NAME = "features"
-SHOWN = 700  # points of a plane are drawn: more would hide one another
+SHOWN = 550  # points of a plane are drawn: more would hide one another
 PANELS = {
     "pixels_pca": "PCA of 784 pixels",
     "pixels_tsne": "t-SNE of 784 pixels",
