@@ -5,8 +5,7 @@ classifier Wx + b on the 3,072 numbers has one template for each class, a row of
 can be looked at. It is trained twice: with softmax and cross-entropy, and with the
 multiclass hinge of Crammer and Singer (JMLR 2001), which asks that the right class wins
 by a margin of 1: max(0, 1 + max of the wrong scores - right score). Then an MLP, and a
-small CNN. All 50,000 training images are used, nothing is chosen on the 10,000 test
-images. One seed.
+small CNN. All 50,000 training images are used. One seed.
 
     number             claim        measured   what
     inputs             = 3,072      3,072      numbers of a picture
@@ -22,6 +21,12 @@ images. One seed.
 
 Published: about 39 to 40 % for linear softmax and 52 to 53 % for an MLP of three times
 512 units (as cited, not checked). The settings of those are not known to us.
+
+The step size of the linear classifiers, 0.01, was first picked among 0.0005 to 0.03 by
+test accuracy, so their numbers are a little too good to be called untouched. Compared
+afterwards on 5,000 training images held out, 0.01 gives 41.7 % (softmax) and 40.1 %
+(hinge); the best of 0.002, 0.005, 0.01 and 0.03 gives 41.8 % (0.03) and 40.1 % (0.005).
+Step sizes and epochs of the MLP and the CNN were set once and not compared.
 """
 
 import functools
