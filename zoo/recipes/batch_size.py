@@ -6,23 +6,23 @@ network with 32 hidden units learns pictures of clothes by SGD with rate 0.01, f
 same starts with every m, and its loss on all M images is noted by updates, by epochs
 and by seconds. `zoo.data.pipeline` draws the batches, and its `schedule` counts them.
 
-    number             claim      measured        what
-    steps_wrong        = 0        0               batch sizes without M/m steps an epoch
-    epoch_1            -          0.67 ± 0.01     loss after 1 epoch, m = 1
-    epoch_32           -          1.28 ± 0.03     loss after 1 epoch, m = 32
-    epoch_256          -          2.24 ± 0.11     loss after 1 epoch, m = 256
-    epoch_all          -          2.58 ± 0.16     loss after 1 epoch, m = M
-    by_epoch           >= 0.5     1.91 ± 0.17     epoch_all minus epoch_1
-    by_epoch_32        >= 0.1     1.30 ± 0.16     epoch_all minus epoch_32
-    updates_1          -          1.06 ± 0.08     loss after 256 updates, m = 1
-    updates_32         -          0.57 ± 0.02     loss after 256 updates, m = 32
-    updates_all        -          0.56 ± 0.02     loss after 256 updates, m = M
-    by_update          >= 0.02    0.51 ± 0.09     updates_1 minus updates_all
-    rises_1            >= 5 %     35 ± 7 %        times the loss went up, m = 1
-    rises_all          <= 2 %     0 ± 0 %         times the loss went up, m = M
-    seconds_1          -          7               seconds of an epoch, m = 1
-    seconds_32         -          1.7             seconds of an epoch, m = 32
-    seconds            -          100             with --quick, all of this column
+    number       claim    measured     what
+    steps_wrong  = 0      0            batch sizes without M/m steps an epoch
+    epoch_1      -        0.61 ± 0.04  loss after 1 epoch, m = 1
+    epoch_32     -        0.99 ± 0.07  loss after 1 epoch, m = 32
+    epoch_256    -        1.96 ± 0.11  loss after 1 epoch, m = 256
+    epoch_all    -        2.61 ± 0.08  loss after 1 epoch, m = M
+    by_epoch     >= 0.5   2.01 ± 0.10  epoch_all minus epoch_1
+    by_epoch_32  >= 0.1   1.63 ± 0.11  epoch_all minus epoch_32
+    updates_1    -        1.09 ± 0.10  loss after 256 updates, m = 1
+    updates_32   -        0.62 ± 0.02  loss after 256 updates, m = 32
+    updates_all  -        0.60 ± 0.02  loss after 256 updates, m = M
+    by_update    >= 0.02  0.49 ± 0.10  updates_1 minus updates_all
+    rises_1      >= 5 %   41 ± 6 %     times the loss went up, m = 1
+    rises_all    <= 2 %   0 ± 0 %      times the loss went up, m = M
+    seconds_1    -        6            seconds of an epoch, m = 1
+    seconds_32   -        0.3          seconds of an epoch, m = 32
+    seconds      -        38           seconds on two CPU cores
 
 The loss is looked at every 16 updates at most, 64 with m = 1. Seconds belong to the
 machine, and nothing is claimed of them.

@@ -11,14 +11,14 @@ kinds of network are differentiated by hand, with the loss L = (F - y)^2 / 2:
 For many random weights, in double precision, the formulas are compared with
 TensorFlow's gradients and with the quotients (L(w + h) - L(w - h)) / 2h.
 
-    number          claim       measured             what
-    chain_autodiff  <= 1e-10    1.1e-14 ± 8.2e-15    1-1-1-1: hand, autodiff
-    chain_finite    <= 1e-5     1.8e-10 ± 1.4e-10    1-1-1-1: hand, differences
-    relu_autodiff   <= 1e-10    0.000000000000       ReLU: hand, autodiff
-    relu_finite     <= 1e-5     1.6e-11 ± 2.4e-12    ReLU: hand, differences
-    silent          = 0         0 ± 0                largest |dL/dw11| where z1 <= 0
-    silent_share    30 to 70 %  50.8 ± 5.0 %         networks where z1 <= 0
-    seconds         -           11                   on two busy CPU cores; quick 6
+    number          claim       measured           what
+    chain_autodiff  <= 1e-10    1.1e-14 ± 8.2e-15  1-1-1-1: hand, autodiff
+    chain_finite    <= 1e-5     1.8e-10 ± 1.4e-10  1-1-1-1: hand, differences
+    relu_autodiff   <= 1e-10    0.000000000000     ReLU: hand, autodiff
+    relu_finite     <= 1e-5     1.6e-11 ± 2.4e-12  ReLU: hand, differences
+    silent          = 0         0 ± 0              largest |dL/dw11| where z1 <= 0
+    silent_share    30 to 70 %  50.8 ± 5.0 %       networks where z1 <= 0
+    seconds         -           6                  seconds on two CPU cores; quick 6
 
 A gap is relative, |a - b| / (|a| + |b|) over a network's gradient; the largest of all
 networks is told. The quotient of the sigmoids is best at a step h near 1e-5: larger

@@ -6,15 +6,15 @@ made of it, one of `keras.layers.Dense`. They are asked for their outputs and gr
 and trained for 100 steps of Adam on the same batches. Then ours is saved as a .keras
 file and exported as a SavedModel, and a fresh Python process answers from both files.
 
-    number     claim       measured        what
-    outputs    <= 1e-5     0.000000        largest difference of the outputs
-    gradients  <= 1e-5     0.000000        of the gradients
-    losses     <= 1e-4     0.000000        of the losses in 100 steps
-    trained    <= 1e-3     0.000000        of the outputs after training
-    reloaded   <= 1e-5     0.000000        saved, loaded in a fresh process
-    exported   <= 1e-5     0.000000        exported, loaded in a fresh process
-    learned    <= 70 %     39.6 ± 0.7 %    last 10 losses, of the first 10
-    seconds    -           20              on two busy CPU cores
+    number     claim    measured      what
+    outputs    <= 1e-5  0.000000      largest difference of the outputs
+    gradients  <= 1e-5  0.000000      of the gradients
+    losses     <= 1e-4  0.000000      of the losses in 100 steps
+    trained    <= 1e-3  0.000000      of the outputs after training
+    reloaded   <= 1e-5  0.000000      saved, loaded in a fresh process
+    exported   <= 1e-5  0.000000      exported, loaded in a fresh process
+    learned    <= 70 %  39.6 ± 0.7 %  last 10 losses, of the first 10
+    seconds    -        38            seconds on two CPU cores
 """
 
 import subprocess

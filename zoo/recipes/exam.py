@@ -6,16 +6,16 @@ answers the first through a sigmoid and cross-entropy, the second through a line
 output and squared error. The students are drawn (`zoo.data.toys.exam`), so that the
 right answers are known: the example of L4, 4 lectures and 5 hours, passes in 86 %.
 
-    number           claim        measured         what
-    untrained        -            50.0 ± 2.2 %     an untrained network's chance for her
-    trained          75 to 95 %   86.0 ± 4.5 %     after training; the truth is 86 %
-    untrained_error  >= 20 %      40.0 ± 2.1 %     mean error of chances, untrained
-    trained_error    <= 5 %       1.6 ± 1.1 %      and trained
-    cross_entropy    <= 0.05      0.00 ± 0.01      above the best possible, new students
-    grade            53 to 60     56.3 ± 0.6       her grade; the truth is 56.5
-    grade_error      <= 2.5       1.0 ± 0.3        root mean square error of mean grades
-    grade_rmse       5.5 to 6.8   6.04 ± 0.13      of new students' grades: luck is 6
-    seconds          -            33               on two CPU cores; quick 8
+    number           claim       measured      what
+    untrained        -           50.0 ± 2.2 %  an untrained network's chance for her
+    trained          75 to 95 %  86.0 ± 4.5 %  after training; the truth is 86 %
+    untrained_error  >= 20 %     40.0 ± 2.1 %  mean error of chances, untrained
+    trained_error    <= 5 %      1.6 ± 1.1 %   and trained
+    cross_entropy    <= 0.05     0.00 ± 0.01   above the best possible, new students
+    grade            53 to 60    56.3 ± 0.6    her grade; the truth is 56.5
+    grade_error      <= 2.5      1.0 ± 0.3     root mean square error of mean grades
+    grade_rmse       5.5 to 6.8  6.04 ± 0.13   of new students' grades: luck is 6
+    seconds          -           18            seconds on two CPU cores; quick 8
 
 L4's untrained network says 0.1, because nobody has told it anything yet; ours say what
 their random weights make of her, on average about a half.

@@ -8,20 +8,20 @@ layers the rms activation has fallen to 2^(-L/2) (L2). It is measured in stacks 
 width for one input of rms 1 and averaged over networks. Then networks of 22 and 30
 layers without batch normalization learn pictures of clothes by SGD.
 
-    number             claim            measured      what
-    zero_difference    <= 0.00001       0             zero start: difference of units
-    zero_moved         >= 0.001         0.03          zero start: largest weight then
-    random_difference  >= 0.1           0.3           random start: difference of units
-    xavier_at_22       2e-4 to 1e-3     4.2e-4        rms activation, layer 22, Xavier
-    xavier_at_30       1.2e-5 to 7e-5   2.6e-5        rms activation, layer 30, Xavier
-    he_at_22           0.5 to 2         1.14          rms activation, layer 22, He
-    he_at_30           0.5 to 2         1.12          rms activation, layer 30, He
-    xavier_22          -                2.06 ± 0.21   loss after 22 layers, Xavier
-    he_22              <= 1.7           0.53 ± 0.02   loss after 22 layers, He
-    xavier_30          2.15 to 2.31     2.29 ± 0.02   loss after 30 layers, Xavier
-    he_30              <= 2             0.82 ± 0.11   loss after 30 layers, He
-    ahead              >= 0.3           1.48 ± 0.12   xavier_30 minus he_30
-    seconds            -                155           on two busy CPU cores; quick 64
+    number             claim           measured     what
+    zero_difference    <= 0.00001      0            zero start: difference of units
+    zero_moved         >= 0.001        0.03         zero start: largest weight then
+    random_difference  >= 0.1          0.3          random start: difference of units
+    xavier_at_22       2e-4 to 1e-3    4.2e-4       rms activation, layer 22, Xavier
+    xavier_at_30       1.2e-5 to 7e-5  2.6e-5       rms activation, layer 30, Xavier
+    he_at_22           0.5 to 2        1.14         rms activation, layer 22, He
+    he_at_30           0.5 to 2        1.12         rms activation, layer 30, He
+    xavier_22          -               2.06 ± 0.21  loss after 22 layers, Xavier
+    he_22              <= 1.7          0.53 ± 0.02  loss after 22 layers, He
+    xavier_30          2.15 to 2.31    2.29 ± 0.02  loss after 30 layers, Xavier
+    he_30              <= 2            0.82 ± 0.11  loss after 30 layers, He
+    ahead              >= 0.3          1.48 ± 0.12  xavier_30 minus he_30
+    seconds            -               99           seconds on two CPU cores; quick 64
 
 2^(-L/2) is 4.9e-4 at 22 layers and 3.1e-5 at 30; guessing has a loss of ln 10 = 2.303.
 He et al., "Delving deep into rectifiers", ICCV 2015, section 2.2, show the same of

@@ -4,18 +4,18 @@ The exam example of L4: a network says that a student passes with probability 0.
 she passes. Keras's losses and, for zero-one, its accuracy say how wrong that was (L1,
 L3, L4); automatic differentiation says how hard each pulls at the logit.
 
-    number         claim      measured   what
-    squared        = 0.81     0.81       squared error: (1 - 0.1)²
-    absolute       = 0.9      0.9        absolute error (L1): |1 - 0.1|
-    zero_one       = 1        1          zero-one: 0.1 is called a 0, which is wrong
-    hinge          = 1.8      1.8        hinge: max(0, 1 - s), score s = 2 · 0.1 - 1
-    binary         = 2.303    2.303      binary cross-entropy: -ln 0.1
-    categorical    = 2.303    2.303      categorical, (0.1, 0.9) against (1, 0)
-    right          = 0.105    0.105      binary cross-entropy of 0.9: -ln 0.9
-    limit          = 16.12    16.12      binary cross-entropy of 0, clipped at 1e-7
-    binary_pull    = -0.9     -0.9       slope of cross-entropy in the logit: p - 1
-    squared_pull   = -0.162   -0.162     of squared error: 2(p - 1) p (1 - p)
-    seconds        -          1          on two CPU cores; quick 1
+    number        claim     measured  what
+    squared       = 0.81    0.81      squared error: (1 - 0.1)²
+    absolute      = 0.9     0.9       absolute error (L1): |1 - 0.1|
+    zero_one      = 1       1         zero-one: 0.1 is called a 0, which is wrong
+    hinge         = 1.8     1.8       hinge: max(0, 1 - s), score s = 2 · 0.1 - 1
+    binary        = 2.303   2.303     binary cross-entropy: -ln 0.1
+    categorical   = 2.303   2.303     categorical, (0.1, 0.9) against (1, 0)
+    right         = 0.105   0.105     binary cross-entropy of 0.9: -ln 0.9
+    limit         = 16.12   16.12     binary cross-entropy of 0, clipped at 1e-7
+    binary_pull   = -0.9    -0.9      slope of cross-entropy in the logit: p - 1
+    squared_pull  = -0.162  -0.162    of squared error: 2(p - 1) p (1 - p)
+    seconds       -         0.2       seconds on two CPU cores; quick 1
 
 Squared error of a sigmoid pulls least where the prediction is most wrong: its slope
 holds the sigmoid's own, p(1 - p). Zero-one has no slope to follow. The hinge takes a

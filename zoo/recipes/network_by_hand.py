@@ -4,13 +4,13 @@ A network with two inputs and three layers of two sigmoid neurons each, its weig
 given (L3). Every layer is a matrix product, a sum and a sigmoid, so pen and paper will
 do; here the layers are `MyDenseLayer`s, and NumPy goes the same way beside them.
 
-    number     claim     measured   what
-    first_1    = 0.62    0.6177     first output for (1, -1)
-    first_2    = 0.83    0.8291     second output for (1, -1)
-    zeros_1    = 0.51    0.5118     first output for (0, 0)
-    zeros_2    = 0.85    0.8544     second output for (0, 0)
-    by_numpy   <= 1e-6   0.000000   largest gap to the same sums in NumPy
-    seconds    -         0.2        on two busy CPU cores; quick the same
+    number    claim    measured  what
+    first_1   = 0.62   0.6177    first output for (1, -1)
+    first_2   = 0.83   0.8291    second output for (1, -1)
+    zeros_1   = 0.51   0.5118    first output for (0, 0)
+    zeros_2   = 0.85   0.8544    second output for (0, 0)
+    by_numpy  <= 1e-6  0.000000  largest gap to the same sums in NumPy
+    seconds   -        0.1       seconds on two CPU cores; quick the same
 """
 
 import sys

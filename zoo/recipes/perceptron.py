@@ -6,18 +6,18 @@ which is 51 for AND and 27 for OR); no line separates XOR, as Minsky and Papert 
 1969, and there the weights come back to where they were. One hidden layer, trained by
 gradient descent, solves XOR, if it does not get stuck on the way (L2).
 
-    number       claim       measured         what
-    and_updates  1 to 51     8.2 ± 2.8        mistakes until AND is learned
-    or_updates   1 to 27     2.8 ± 1.1        mistakes until OR is learned
-    xor_cycle    >= 1        1                passes until XOR's weights come again
-    xor_loop     >= 1        4                mistakes in each of those passes
-    xor_least    >= 1        1.0 ± 0.0        fewest in a pass in random order
-    stuck_1      = 100 %     100.0 ± 0.0 %    XOR not solved by 1 hidden sigmoid
-    stuck_2      2 to 35 %   14.6 ± 2.1 %     not solved by 2 hidden sigmoids
-    stuck_4      <= 3 %      0.0 ± 0.0 %      not solved by 4 hidden sigmoids
-    relu_2       60 to 97 %  77.2 ± 3.3 %     not solved by 2 hidden ReLUs
-    relu_8       <= 25 %     10.0 ± 1.4 %     not solved by 8 hidden ReLUs
-    seconds      -           37               on two CPU cores; quick 8
+    number       claim       measured       what
+    and_updates  1 to 51     8.2 ± 2.8      mistakes until AND is learned
+    or_updates   1 to 27     2.8 ± 1.1      mistakes until OR is learned
+    xor_cycle    >= 1        1              passes until XOR's weights come again
+    xor_loop     >= 1        4              mistakes in each of those passes
+    xor_least    >= 1        1.0 ± 0.0      fewest in a pass in random order
+    stuck_1      = 100 %     100.0 ± 0.0 %  XOR not solved by 1 hidden sigmoid
+    stuck_2      2 to 35 %   14.6 ± 2.1 %   not solved by 2 hidden sigmoids
+    stuck_4      <= 3 %      0.0 ± 0.0 %    not solved by 4 hidden sigmoids
+    relu_2       60 to 97 %  77.2 ± 3.3 %   not solved by 2 hidden ReLUs
+    relu_8       <= 25 %     10.0 ± 1.4 %   not solved by 8 hidden ReLUs
+    seconds      -           40             seconds on two CPU cores; quick 8
 
 The rule starts at weights of 0 and sees the inputs in a random order, for the cycle in
 the order of the truth table. Novikoff's bound has R² = 3, the largest squared input

@@ -5,15 +5,15 @@ each: w += eta (y - w x) x (L3). That is a step of gradient descent on half the 
 error, so Keras's SGD takes the same steps. The best weight is known: least squares,
 w = sum(x y) / sum(x x) = 117.8 / 117.25.
 
-    number         claim       measured  what
-    least_squares  = 1.00469   1.00469   the weight that least squares gives
-    learned        = 1.00469   1.00469   where the loop ends, eta = 0.00005
-    large_step     > 100       298.5     eta = 1: furthest from it in the last pass
-    together       = 116.25    116.25    eta = 1, all points at once: error grows by
-    one_by_one     = 231.98    231.98    eta = 0.9, one at a time: grows in a pass by
-    by_keras       <= 1e-5     0.00000   largest gap to the weights of Keras's SGD
-    two_inputs     <= 1e-4     0.00002   largest gap to least squares, two weights
-    seconds        -           4         on two busy CPU cores; quick the same
+    number         claim      measured  what
+    least_squares  = 1.00469  1.00469   the weight that least squares gives
+    learned        = 1.00469  1.00469   where the loop ends, eta = 0.00005
+    large_step     > 100      298.5     eta = 1: furthest from it in the last pass
+    together       = 116.25   116.25    eta = 1, all points at once: error grows by
+    one_by_one     = 231.98   231.98    eta = 0.9, one at a time: grows in a pass by
+    by_keras       <= 1e-5    0.00000   largest gap to the weights of Keras's SGD
+    two_inputs     <= 1e-4    0.00002   largest gap to least squares, two weights
+    seconds        -          1         seconds on two CPU cores; quick the same
 
 What "eta = 1 diverges" means depends on how the points are taken. All four at once, the
 error is multiplied by 1 - 117.25 a step and grows without end; eta must be below
