@@ -38,8 +38,9 @@ def cards() -> str:
 
 def _card(row: syllabus.Row, recipe: ModuleType) -> str:
     table = "\n".join(
-        f"| {c.what} | {'' if c.bound == '-' else c.bound} | {c.measured} |"
+        f"| {what} | {'' if c.bound == '-' else c.bound} | {c.measured} |"
         for c in claims.read(recipe.__doc__)
+        for what in [c.what.replace("|", r"\|")]  # else it would end the cell
     )
     before, after = claims.text(recipe.__doc__)
     parts = [

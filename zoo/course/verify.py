@@ -54,7 +54,9 @@ class _Rows:
                 words += [flag, str(getattr(self, option))]
         print(f"{row.number:2} {row.recipe}", flush=True)
         try:
-            with contextlib.redirect_stdout(io.StringIO()):
+            # TensorFlow warns of the many graphs that many rows make.
+            quiet = console.errors_only("tensorflow")
+            with contextlib.redirect_stdout(io.StringIO()), quiet:
                 return recipe.main(words)
         except Exception as error:  # the other rows have a right to run
             print(f"     FAILED: {console.one_line(error)}\n", flush=True)
