@@ -52,7 +52,7 @@ class Config(DataOptions):
     """M, the training images; a multiple of 256."""
 
 
-QUICK = Config(quick=True, seeds=3, images=1_024)
+QUICK = Config(quick=True, seeds=3, images=512)
 
 
 def sizes(images):
