@@ -22,7 +22,7 @@ and by seconds. `zoo.data.pipeline` draws the batches, and its `schedule` counts
     rises_all    <= 2 %   0 ± 0 %      times the loss went up, m = M
     seconds_1    -        6            seconds of an epoch, m = 1
     seconds_32   -        0.3          seconds of an epoch, m = 32
-    seconds      -        38           seconds on two CPU cores
+    seconds      -        38           seconds on two CPU cores; quick 14
 
 The loss is looked at every 16 updates at most, 64 with m = 1. Seconds belong to the
 machine, and nothing is claimed of them.

@@ -24,7 +24,7 @@ a Deep Network", 2009).
     mlp_moved       -            23.2 ± 0.4 %  the same, moved by 4 pixels
     loses_less      >= 5 %       34.8 ± 1.6 %  MLP's loss at 4 pixels minus the CNN's
     made_over_best  > 1          1.96          excitation: image made / best test image
-    seconds         -            77            seconds on two CPU cores; quick 28
+    seconds         -            77            seconds on two CPU cores; quick 14
 
 The 2,000 test digits that are moved are the first of MNIST's 10,000; the image made is
 set beside all 10,000, for the first seed and one unit.

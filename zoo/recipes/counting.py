@@ -13,7 +13,7 @@ network is built, and its arrays are counted.
     fashion           = 235,146  235,146   of zoo.mlp, 784-256-128-10, for 28x28 images
     fashion_first     >= 85 %    85.5 %    share of those in its first layer
     by_formula_wrong  = 0        0         counts that the formula gets wrong, of 9
-    seconds           -          0.1       seconds on two CPU cores; quick the same
+    seconds           -          0.1       seconds on two CPU cores; quick 0.1
 """
 
 import sys

@@ -16,7 +16,7 @@ any of these images, and neither PCA nor t-SNE is told their classes.
     pca_gain     >= 1 %   21.9 %    PCA: features minus pixels
     tsne_gain    > 0 %    5.5 %     t-SNE: features minus pixels
     network      -        88.9 %    test accuracy of the network itself, all images
-    seconds      -        29        seconds on two CPU cores; quick 16
+    seconds      -        29        seconds on two CPU cores; quick 11
 
 """
 

@@ -10,7 +10,7 @@ do; here the layers are `MyDenseLayer`s, and NumPy goes the same way beside them
     zeros_1   = 0.51   0.5118    first output for (0, 0)
     zeros_2   = 0.85   0.8544    second output for (0, 0)
     by_numpy  <= 1e-6  0.000000  largest gap to the same sums in NumPy
-    seconds   -        0.1       seconds on two CPU cores; quick the same
+    seconds   -        0.1       seconds on two CPU cores; quick 0.1
 """
 
 import sys

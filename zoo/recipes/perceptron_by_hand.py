@@ -13,7 +13,7 @@ perceptron surer on both sides of it.
     on_the_line  = 0.5000   0.5000    answer on the line 1 + 3 x1 - 2 x2 = 0
     distance     = 1.6641   1.6641    from (-1, 2) to the line, 6 / sqrt(13)
     doubled      = 6.14e-6  6.14e-6   answer at (-1, 2) with doubled weights
-    seconds      -          0.1       seconds on two CPU cores; quick the same
+    seconds      -          0.1       seconds on two CPU cores; quick 0.1
 """
 
 import sys
