@@ -187,11 +187,10 @@ def test_importing_the_rows_imports_no_heavy_library():
         "import sys; from zoo import recipes; from zoo.course import syllabus\n"
         "modules = [recipes.module(row.recipe) for row in syllabus.ROWS]\n"
         "print(sorted({'keras', 'tensorflow', 'matplotlib', 'sklearn', 'scipy'}\n"
-        "  & set(sys.modules)), len(modules))\n"
-        "print({n for m in modules for n, v in vars(m).items() if isinstance(v, type)\n"
-        "  and v.__module__ == m.__name__ and not issubclass(v, tuple)})"
+        "  & set(sys.modules)), len(modules))"
     )
-    assert run_python("-c", code).stdout == "[] 32\n{'Config'}\n"
+    # Without Keras they cannot define a class of its, which could not be loaded again.
+    assert run_python("-c", code).stdout == "[] 32\n"
 
 
 def test_every_row_has_a_test_of_its_own():
