@@ -159,7 +159,9 @@ def _result(recipe: ModuleType, numbers: dict, splits: data.Splits | None) -> di
         for claim in table
     ]
     wrong = [claim for claim in told if not claim["holds"]]
+    holds = not wrong
     if splits is not None and splits.is_sample:
+        holds = None
         sentence = (
             "These numbers are not the claim's: they were measured on the sample of "
             "Fashion-MNIST that ships with zoo."
@@ -172,7 +174,6 @@ def _result(recipe: ModuleType, numbers: dict, splits: data.Splits | None) -> di
         sentence = f"The effect does not show here: {failed}."
     else:
         sentence = recipe.conclude(means)
-    holds = None if splits is not None and splits.is_sample else not wrong
     return {
         "numbers": numbers,
         "claims": told,

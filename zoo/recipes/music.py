@@ -15,7 +15,7 @@ what a bar is. The tunes to learn from are generated, or those of `--tunes FILE`
     parsed         >= 10 %  85 %      tunes of the GRU that parse
     bigram_parsed  <= 2 %   0 %       tunes drawn from the bigrams that parse
     copied         <= 10 %  0 %       tunes of the GRU whose notes are a known tune's
-    seconds        -        69        seconds on two CPU cores; quick 37
+    seconds        -        69        seconds on two busy CPU cores; quick 37
 
 The quick setting, tunes of one part and 7 epochs, gives 34 % that parse.
 
