@@ -293,7 +293,9 @@ def test_a_real_lambda_is_refused_even_where_keras_would_run_it(tmp_path):
     marker, path = tmp_path / "marker", tmp_path / "model.keras"
     name = str(marker)
     model = keras.Sequential([keras.Input((2,))])
-    model.add(keras.layers.Lambda(lambda x: (open(name, "w").close(), x)[1]))
+    model.add(
+        keras.layers.Lambda(lambda x: (open(name, "w").close(), x)[1], name="lambda")
+    )
     marker.unlink(missing_ok=True)  # building it ran it
     model.save(path)
     marker.unlink(missing_ok=True)
