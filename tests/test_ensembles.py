@@ -121,3 +121,29 @@ def test_wrong_arguments(units, members, part):
 def test_a_wrong_input_is_named():
     with pytest.raises(zoo.ZooError, match=r"\(batch, 2, inputs\)"):
         EnsembleDense(3, members=2)(np.zeros((4, 5, 6), "float32"))
+
+
+def test_a_rate_on_the_loss_is_a_rate_of_sgd():
+    x = np.random.default_rng(0).normal(size=(6, 3)).astype("float32")
+    y = np.array([0, 1, 2, 0, 1, 2])
+    layer = EnsembleDense(
+        3, 2, activation="softmax", kernel_initializer="zeros", name="top"
+    )
+    model = keras.Sequential([keras.Input((3,)), layer])
+    model.compile(keras.optimizers.SGD(1.0), ensembles.rated_loss([0.1, 0.01]))
+    model.train_on_batch(x, y)
+    # From zero weights the gradient of the mean cross-entropy is x'(1/3 - onehot)/n.
+    gradient = x.T @ (1 / 3 - np.eye(3)[y]) / 6
+    expected = [-0.1 * gradient, -0.01 * gradient]
+    np.testing.assert_allclose(layer.kernel, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("power", "keras_penalty"),
+    [(1, keras.regularizers.L1), (2, keras.regularizers.L2)],
+)
+def test_the_penalty_is_that_of_keras_for_each_member(power, keras_penalty):
+    kernel = np.random.default_rng(0).normal(size=(2, 4, 3)).astype("float32")
+    expected = keras_penalty(0.1)(kernel[0]) + keras_penalty(0.01)(kernel[1])
+    ours = ensembles.penalty(power, [0.1, 0.01])(kernel)
+    assert float(ours) == pytest.approx(float(expected), rel=1e-5)

@@ -154,6 +154,45 @@ def _shared(y_true, y_pred, function):
     return ops.repeat(ops.expand_dims(y_true, 1), members, axis=1)
 
 
+def rated_loss(rates):
+    """Return a cross-entropy for `compile` in which each member has its own rate.
+
+    It is each member's loss times its rate, added up: with SGD a learning rate each.
+
+    Args:
+        rates: float `(members,)`.
+
+    The labels are int `(batch,)`, the same for all members.
+    """
+    cross_entropy = keras.losses.sparse_categorical_crossentropy
+
+    def total(y_true, y_pred):
+        labels = _shared(y_true, y_pred, cross_entropy)
+        weights = ops.convert_to_tensor(rates, y_pred.dtype)
+        return ops.sum(weights * cross_entropy(labels, y_pred), axis=-1)
+
+    return total
+
+
+def penalty(power, strengths):
+    """Return L1 (power 1) or L2 (power 2) for kernels `(members, inputs, units)`.
+
+    As `keras.regularizers.L1` and `L2`, with a strength for each member.
+
+    Args:
+        power: 1 or 2.
+        strengths: float `(members,)`.
+    """
+
+    def total(kernel):
+        weights = ops.reshape(
+            ops.convert_to_tensor(strengths, kernel.dtype), (-1, 1, 1)
+        )
+        return ops.sum(weights * ops.abs(kernel) ** power)
+
+    return total
+
+
 def accuracies(model, x, y, batch_size=1000):
     """Return the accuracy of each member on examples, float `(members,)`.
 

@@ -1,10 +1,10 @@
 """Row 22: penalties, normalization and stopping of members that share a model."""
 
-import keras
 import numpy as np
 import pytest
 
 from tests.course.rows import check
+from zoo.ensembles import penalty
 from zoo.recipes import regularization
 
 
@@ -13,19 +13,8 @@ def test_the_row(tmp_path, monkeypatch, capsys):
     assert numbers["none_gap"]["mean"] > numbers["dropout_closes"]["mean"] > 0
 
 
-@pytest.mark.parametrize(
-    ("power", "keras_penalty"),
-    [(1, keras.regularizers.L1), (2, keras.regularizers.L2)],
-)
-def test_the_penalty_is_that_of_keras_for_each_member(power, keras_penalty):
-    kernel = np.random.default_rng(0).normal(size=(2, 4, 3)).astype("float32")
-    expected = keras_penalty(0.1)(kernel[0]) + keras_penalty(0.01)(kernel[1])
-    ours = regularization.penalty(power, [0.1, 0.01])(kernel)
-    assert float(ours) == pytest.approx(float(expected), rel=1e-5)
-
-
 def test_biases_are_never_penalised():
-    model = regularization.build(2, regularization.penalty(2, [1.0, 1.0]))
+    model = regularization.build(2, penalty(2, [1.0, 1.0]))
     before = float(sum(model.losses))
     for layer in model.layers:
         if layer.weights:

@@ -133,31 +133,16 @@ def train(network, splits, config):
     return [accuracies(model, *part) for part in parts]
 
 
-def weighted(rates):
-    """Return a loss that is each member's times its rate: with SGD, a learning rate."""
-    import keras
-    from keras import ops
-
-    cross_entropy = keras.losses.sparse_categorical_crossentropy
-    rates = np.asarray(rates, "float32")
-
-    def loss(labels, outputs):
-        labels = ops.repeat(ops.reshape(labels, (-1, 1)), len(rates), axis=1)
-        return ops.sum(rates * cross_entropy(labels, outputs), axis=-1)
-
-    return loss
-
-
 def by_rate(pixels, splits, config):
     """Return the validation accuracy of SGD, `(rates, seeds)`."""
     import keras
 
-    from zoo.ensembles import accuracies
+    from zoo.ensembles import accuracies, rated_loss
 
     rates = np.repeat(RATES, config.seeds)
     keras.utils.set_random_seed(config.seed)  # raw and scaled start equal
     model = build(32, len(rates), pixels)
-    model.compile(keras.optimizers.SGD(1.0), weighted(rates))
+    model.compile(keras.optimizers.SGD(1.0), rated_loss(rates))
     few = [array[:2000] for array in splits.train]
     fit(model, few, config.epochs, config.seed)
     return accuracies(model, *splits.validation).reshape(len(RATES), -1)

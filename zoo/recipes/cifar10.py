@@ -37,7 +37,7 @@ import numpy as np
 
 from zoo import console, course
 from zoo.course import DataOptions
-from zoo.recipes.digits import accuracy, train
+from zoo.course.training import accuracy, train
 
 NAME = "cifar10"
 PIXELS = {"mean": 120.71, "std": 64.15}  # over all training pixels, 0 to 255

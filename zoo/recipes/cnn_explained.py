@@ -37,7 +37,7 @@ import numpy as np
 
 from zoo import console, course
 from zoo.course import DataOptions
-from zoo.recipes.digits import train
+from zoo.course.training import train
 
 NAME = "cnn_explained"
 SHIFTS = range(7)

@@ -29,10 +29,10 @@ import numpy as np
 
 from zoo import console, course
 from zoo.course import DataOptions
+from zoo.course.training import accuracy, train
 
 NAME = "digits"
 SIDE = 16
-BATCH = 128
 NETWORKS = {
     "bits": "MLP, 16x16 bits",
     "grey": "MLP, 28x28 grey pixels",
@@ -91,55 +91,6 @@ def build(kind, images, config):
         return zoo.small_cnn(shape)
     pixels = {"mean": 0.5, "std": 0.5} if kind == "bits" else {}
     return zoo.mlp(shape, config.hidden_units, **pixels)
-
-
-def train(
-    model, examples, epochs, seed, rate=2e-3, loss=None, optimizer="adam", callbacks=()
-):
-    """Train with a step size that falls to 0 along half a cosine.
-
-    Args:
-        model: takes uint8 images.
-        examples: `zoo.data.Examples`.
-        epochs: how often to go through them.
-        seed: decides their order.
-        rate: the first step size.
-        loss: a loss of labels and outputs; cross-entropy if there is none.
-        optimizer: the name of a Keras optimizer.
-        callbacks: of `fit`.
-    """
-    import keras
-
-    from zoo.data import pipeline
-
-    steps, together = pipeline.schedule(len(examples.y), BATCH)
-    falling = keras.optimizers.schedules.CosineDecay(rate, epochs * steps)
-    config = {"learning_rate": falling}
-    model.compile(
-        keras.optimizers.get({"class_name": optimizer, "config": config}),
-        loss or "sparse_categorical_crossentropy",
-        steps_per_execution=together,
-    )
-    batches = pipeline.training(examples, BATCH, seed=seed)
-    model.fit(
-        batches,
-        steps_per_epoch=steps,
-        epochs=epochs,
-        shuffle=False,  # the batches are
-        callbacks=callbacks,
-        verbose=0,
-    )
-
-
-def accuracy(model, examples):
-    """Return the share of examples whose class gets the largest output."""
-    # Not `predict`, which TensorFlow would trace anew for each of the networks.
-    right = [
-        np.argmax(model(examples.x[at : at + 500], training=False), axis=-1)
-        == examples.y[at : at + 500]
-        for at in range(0, len(examples.y), 500)
-    ]
-    return np.concatenate(right).mean()
 
 
 def measure(run):

@@ -27,7 +27,7 @@ import numpy as np
 
 from zoo import console, course
 from zoo.course import DataOptions
-from zoo.recipes.digits import accuracy, train
+from zoo.course.training import accuracy, train
 from zoo.recipes.fashion_mnist import PIXELS
 
 NAME = "features"

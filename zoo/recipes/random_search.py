@@ -82,10 +82,8 @@ def table(run, splits):
     """
     import keras
 
-    from zoo.ensembles import EnsembleDense, accuracies
-    from zoo.recipes.bias_variance import weighted
+    from zoo.ensembles import EnsembleDense, accuracies, penalty, rated_loss
     from zoo.recipes.depth_width import small
-    from zoo.recipes.regularization import penalty
 
     values = space(run.config)
     members = list(
@@ -108,7 +106,7 @@ def table(run, splits):
                 units, len(members), activation=function, kernel_regularizer=regularizer
             )(outputs)
         model = keras.Model(inputs, outputs)
-        model.compile(keras.optimizers.SGD(1.0, momentum=0.0), weighted(rates))
+        model.compile(keras.optimizers.SGD(1.0, momentum=0.0), rated_loss(rates))
         size = values["batch size"][batch]
         model.fit(
             np.concatenate([x] * run.config.epochs),

@@ -100,17 +100,6 @@ class Config(DataOptions):
 QUICK = Config(quick=True, seeds=2, images=1_000, epochs=20)
 
 
-def penalty(power, strengths):
-    """Return L1 (power 1) or L2 (power 2) for kernels `(members, inputs, units)`.
-
-    As `keras.regularizers.L1` and `L2`, with a strength for each member.
-    """
-    from keras import ops
-
-    strengths = np.reshape(strengths, (-1, 1, 1)).astype("float32")
-    return lambda kernel: ops.sum(strengths * ops.abs(kernel) ** power)
-
-
 def build(members, regularizer=None, dropout=0.0, normalized=False):
     """Return the compiled network, `members` of it side by side."""
     import keras
@@ -240,6 +229,7 @@ def measure(run):
     import keras
 
     from zoo.data.pipeline import Augmentation
+    from zoo.ensembles import penalty
 
     config, seeds = run.config, run.config.seeds
     splits = run.load(
