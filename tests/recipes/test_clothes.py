@@ -21,9 +21,9 @@ def test_the_row(tmp_path, monkeypatch, capsys):
 
 
 def test_a_preset_is_shortened_and_else_as_it_is():
-    config = clothes.Config(seed=7, mlp_epochs=3, cnn_epochs=2)
+    config = clothes.Config(mlp_epochs=3, cnn_epochs=2)
     for model in clothes.MODELS.values():
-        short = clothes.preset(model, config)
+        short = clothes.preset(model, config, 7)
         whole = clothes.fashion_mnist.PRESETS[model]
         assert (short.epochs, short.seed) == (2 if model == "cnn" else 3, 7)
         assert (short.widths, short.learning_rate) == (

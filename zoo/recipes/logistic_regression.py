@@ -9,7 +9,7 @@ with ReLU does, where a line is not enough: opposite quadrants and the ring.
 
     number         claim       measured      what
     coefficients   <= 0.05     0.001         largest difference of weights
-    probabilities  <= 0.01     0.0002        largest difference of probabilities
+    probabilities  <= 0.01     0.001         largest difference of probabilities
     cancer         >= 92 %     97.0 ± 2.0 %  of the other tumours, called right
     linear_same    <= 0.01     0.00000       with a linear hidden layer: difference
     line           40 to 68 %  52.2 ± 3.5 %  quadrants called right: no hidden layer
