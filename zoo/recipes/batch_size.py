@@ -20,9 +20,9 @@ and by seconds. `zoo.data.pipeline` draws the batches, and its `schedule` counts
     by_update    >= 0.02  0.49 ± 0.10  updates_1 minus updates_all
     rises_1      >= 5 %   41 ± 6 %     times the loss went up, m = 1
     rises_all    <= 2 %   0 ± 0 %      times the loss went up, m = M
-    seconds_1    -        6            seconds of an epoch, m = 1
-    seconds_32   -        0.3          seconds of an epoch, m = 32
-    seconds      -        38           seconds on two CPU cores; quick 14
+    seconds_1    -        0.97         seconds of an epoch, m = 1
+    seconds_32   -        0.04         seconds of an epoch, m = 32
+    seconds      -        8            seconds on two CPU cores; quick 5
 
 The loss is looked at every 16 updates at most, 64 with m = 1. Seconds belong to the
 machine, and nothing is claimed of them.

@@ -18,7 +18,7 @@ TensorFlow's gradients and with the quotients (L(w + h) - L(w - h)) / 2h.
     relu_finite     <= 1e-5     1.6e-11 ± 2.4e-12  ReLU: hand, differences
     silent          = 0         0 ± 0              largest |dL/dw11| where z1 <= 0
     silent_share    30 to 70 %  50.8 ± 5.0 %       networks where z1 <= 0
-    seconds         -           6                  seconds on two CPU cores; quick 1
+    seconds         -           2                  seconds on two CPU cores; quick 0.5
 
 A gap is relative, |a - b| / (|a| + |b|) over a network's gradient; the largest of all
 networks is told. The quotient of the sigmoids is best at a step h near 1e-5: larger

@@ -7,17 +7,17 @@ multiclass hinge of Crammer and Singer (JMLR 2001), which asks that the right cl
 by a margin of 1: max(0, 1 + max of the wrong scores - right score). Then an MLP, and a
 small CNN. All 50,000 training images are used.
 
-    number             claim     measured  what
-    inputs             = 3,072   3,072     numbers of a picture
-    linear_parameters  = 30,730  30,730    parameters of the linear classifier
-    softmax  >= 25 %  0.0 ± 0.0 %  test accuracy: linear, softmax
-    hinge  >= 25 %  0.0 ± 0.0 %  test accuracy: linear, multiclass hinge
-    mlp  >= 30 %  0.0 ± 0.0 %  test accuracy: MLP
-    cnn  >= 35 %  0.0 ± 0.0 %  test accuracy: small CNN
-    losses_differ  <= 5 %  0.0 ± 0.0 %  softmax against hinge, test accuracy
-    hidden_layers  >= 1 %  0.0 ± 0.0 %  MLP minus linear (softmax)
-    convolutions  >= 2 %  0.0 ± 0.0 %  CNN minus MLP
-    seconds            -         200       seconds on two CPU cores; quick 19
+    number             claim     measured      what
+    inputs             = 3,072   3,072         numbers of a picture
+    linear_parameters  = 30,730  30,730        parameters of the linear classifier
+    softmax            >= 25 %   41.3 ± 0.0 %  test accuracy: linear, softmax
+    hinge              >= 25 %   39.6 ± 0.2 %  test accuracy: linear, multiclass hinge
+    mlp                >= 30 %   56.4 ± 0.6 %  test accuracy: MLP
+    cnn                >= 35 %   73.7 ± 0.2 %  test accuracy: small CNN
+    losses_differ      <= 5 %    1.7 ± 0.2 %   softmax against hinge, test accuracy
+    hidden_layers      >= 1 %    15.1 ± 0.6 %  MLP minus linear (softmax)
+    convolutions       >= 2 %    17.4 ± 0.8 %  CNN minus MLP
+    seconds            -         156           seconds on two CPU cores; quick 8
 
 Published: about 39 to 40 % for linear softmax and 52 to 53 % for an MLP of three times
 512 units (as cited, not checked). The settings of those are not known to us.

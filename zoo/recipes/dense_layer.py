@@ -14,7 +14,7 @@ file and exported as a SavedModel, and a fresh Python process answers from both 
     reloaded   <= 1e-5  0.000000      saved, loaded in a fresh process
     exported   <= 1e-5  0.000000      exported, loaded in a fresh process
     learned    <= 70 %  39.6 ± 0.7 %  last 10 losses, of the first 10
-    seconds    -        38            seconds on two CPU cores; quick 15
+    seconds    -        9             seconds on two CPU cores; quick 7
 """
 
 import subprocess

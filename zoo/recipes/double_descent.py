@@ -24,7 +24,7 @@ more, the error falls again, below what it was before (L5). Two ways to see it:
     net_rises   > 0 %    5.2 ± 2.9 %   network: peak minus the least before
     net_below   >= 1 %   7.3 ± 4.9 %   network: least before minus the widest
     net_fits    4 to 24  10            network: units at which 95 % of labels fit
-    seconds     -        102           seconds on two busy CPU cores; quick 39
+    seconds     -        38            seconds on two CPU cores; quick 12
 
 Belkin et al. (PNAS 2019, figures 2 and 4) show both peaks on MNIST, with more images
 and far wider models; their figures were not checked here. The network's peak is small

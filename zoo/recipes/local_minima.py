@@ -17,7 +17,7 @@ straight line between the two, there is a barrier: each lies in a minimum of its
     loss_gap     <= 10 %  0 ± 0 %        their difference, of their mean
     apart        >= 0.2   0.42 ± 0.05    distance between them / size of the weights
     barrier      >= 0.01  0.11 ± 0.07    highest loss between them, above theirs
-    seconds      -        8              seconds on two CPU cores; quick 3
+    seconds      -        2              seconds on two CPU cores; quick 1
 
 Goodfellow, Vinyals and Saxe, "Qualitatively characterizing neural network optimization
 problems", ICLR 2015, section 3, draw the loss along such lines; Hecht-Nielsen (1990)

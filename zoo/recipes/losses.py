@@ -15,7 +15,7 @@ L3, L4); automatic differentiation says how hard each pulls at the logit.
     limit         = 16.12   16.12     binary cross-entropy of 0, clipped at 1e-7
     binary_pull   = -0.9    -0.9      slope of cross-entropy in the logit: p - 1
     squared_pull  = -0.162  -0.162    of squared error: 2(p - 1) p (1 - p)
-    seconds       -         0.2       seconds on two CPU cores; quick 0.1
+    seconds       -         0.1       seconds on two CPU cores; quick 0.1
 
 Squared error of a sigmoid pulls least where the prediction is most wrong: its slope
 holds the sigmoid's own, p(1 - p). Zero-one has no slope to follow. The hinge takes a

@@ -9,7 +9,7 @@ above its threshold. Nothing is learned: the weights are chosen by hand (L1, L2)
     not_wrong  = 0    0         inputs that NOT gets wrong, of 2
     flu_fires  = 1    1         of the 8 sets of symptoms, those called flu
     all_three  = 5    5         weighted sum of all three symptoms
-    seconds    -      0.2       seconds on two CPU cores; quick 0.2
+    seconds    -      0.1       seconds on two CPU cores; quick 0.1
 
 With weights (-1, 3, 3) and threshold 5, all three symptoms give 5, which is not above
 5: only the second and third without the first are called flu.

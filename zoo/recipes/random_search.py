@@ -25,7 +25,7 @@ activation and batch size, which random search varies. Test images are not used.
     random_gain     >= 0 %   6.6 ± 2.1 %   random search minus grid
     fine_gain       >= 0 %   7.2 ± 1.6 %   coarse-to-fine minus grid
     best            -        69.1 %        best of the whole table
-    seconds         -        46            seconds on two CPU cores; quick 28
+    seconds         -        15            seconds on two CPU cores; quick 10
 
 Bergstra and Bengio found random search as good as grids of many times its trials on
 several sets (as cited, not checked); here the space, the data and the budget are small.

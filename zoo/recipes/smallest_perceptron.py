@@ -13,7 +13,7 @@ w = sum(x y) / sum(x x) = 117.8 / 117.25.
     one_by_one     = 231.98   231.98    eta = 0.9, one at a time: grows in a pass by
     by_keras       <= 1e-5    0.00000   largest gap to the weights of Keras's SGD
     two_inputs     <= 1e-4    0.00002   largest gap to least squares, two weights
-    seconds        -          1         seconds on two CPU cores; quick 1
+    seconds        -          0.4       seconds on two CPU cores; quick 0.4
 
 What "eta = 1 diverges" means depends on how the points are taken. All four at once, the
 error is multiplied by 1 - 117.25 a step and grows without end; eta must be below

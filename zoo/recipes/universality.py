@@ -13,7 +13,7 @@ on [-1, 1], ReLU and sigmoid, many widths and several starts, all in one trainin
     sigmoid_64    -        0.027 ± 0.010  rms error, 64 sigmoids
     sigmoid_gain  >= 3     16.1 ± 5.8     error of 1 sigmoid / error of 64
     steps_down    >= 80 %  92 %           doublings that lower the mean error
-    seconds       -        33             seconds on two CPU cores; quick 12
+    seconds       -        7              seconds on two CPU cores; quick 4
 
 The theorem says that good weights exist, not that training finds them: the error that
 is left at large width is that of a training that ends, not of the network.
