@@ -22,12 +22,16 @@ _HOMES = {
     "EnsembleDense": "zoo.ensembles",
     "mlp": "zoo.models",
     "small_cnn": "zoo.models",
+    "small_resnet": "zoo.models",
+    "list_models": "zoo.pretrained",
+    "load": "zoo.pretrained",
     "ZooError": "zoo.errors",
 }
 _MODULES = (
     "data",
     "layers",
     "models",
+    "pretrained",
     "callbacks",
     "export",
     "training",

@@ -14,6 +14,7 @@ BUILDERS = {
         (8, 8, 1), (12, 7), layer=zoo.MyDenseLayer, **kwargs
     ),
     "small_cnn": lambda **kwargs: zoo.small_cnn((8, 8, 1), (4, 7), **kwargs),
+    "small_resnet": lambda **kwargs: zoo.small_resnet((8, 8, 1), (4, 5, 7), **kwargs),
 }
 
 
@@ -91,6 +92,8 @@ def test_counts_by_hand():
     assert zoo.mlp(hidden_units=(64, 32)).count_params() == 52_650
     # 9·1·8, 4·8; 9·8·16, 4·16; 7·7·16·10 + 10
     assert zoo.small_cnn(filters=(8, 16)).count_params() == 72 + 32 + 1152 + 64 + 7850
+    # 9·1·4, 4·4; 9·4·8, 4·8, and a block: 9·8·8, 4·8; 8·10 + 10
+    assert zoo.small_resnet(filters=(4, 8)).count_params() == 52 + 320 + 608 + 90
 
 
 def test_small_images_go_as_far_as_they_can():
@@ -117,6 +120,19 @@ def test_mlp_is_built_from_the_layer_it_is_given():
 def test_pooling(pooling, shape):
     model = zoo.small_cnn(filters=(4, 6), include_top=False, pooling=pooling)
     assert model.output_shape == shape
+    model = zoo.small_resnet(filters=(4, 5, 6), include_top=False, pooling=pooling)
+    assert model.output_shape == shape
+
+
+def test_a_residual_block_adds_to_what_goes_in(images):
+    model = zoo.small_resnet((8, 8, 1), (4, 5))
+    before, inner, after = (
+        model.get_layer(name).output
+        for name in ("activation_1", "activation_1_1", "add_1_1")
+    )
+    values = keras.Model(model.input, [before, inner, after])(images[0])
+    np.testing.assert_allclose(values[2], values[0] + values[1])
+    assert np.abs(values[1]).max() > 0
 
 
 @pytest.mark.parametrize(
@@ -137,6 +153,10 @@ def test_pooling(pooling, shape):
         (lambda: zoo.mlp(mean="x"), "mean must be a finite number"),
         (lambda: zoo.small_cnn((1, 9, 1)), "images of 1x9 are too small for the 2x2"),
         (lambda: zoo.small_cnn(pooling="average"), "Did you mean 'avg'?"),
+        (lambda: zoo.small_resnet(pooling=None), "pooling must be one of avg, max"),
+        (lambda: zoo.small_resnet(filters=()), "must hold those of the first"),
+        (lambda: zoo.small_resnet((4, 4, 1)), "4x4 can be halved by 2 stages at most"),
+        (lambda: zoo.small_resnet(blocks=-1), "blocks must be an integer, at least 0"),
         (
             lambda: zoo.small_cnn(classifier_activation="sofmax"),
             "classifier_activation must be a Keras activation",

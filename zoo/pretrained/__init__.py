@@ -1,0 +1,127 @@
+"""Pretrained models that ship in the package: no network is needed.
+
+`NAME.weights.h5` are the weights, `NAME.json` what was measured of them, `NAME.md` the
+card, which is made from the measurements. `zoo.pretrained.shipping` writes all three.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.errors import ZooError, positive_integer, unknown
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["class_names", "facts", "list_models", "load"]
+
+FOLDER = Path(__file__).parent
+
+
+def list_models() -> list[str]:
+    """Return the names of the pretrained models, in alphabetical order.
+
+    Example:
+        >>> "fashion_mnist_cnn" in list_models()
+        True
+    """
+    return sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+def facts(name: str) -> dict:
+    """Return what is known of a pretrained model, as its JSON file has it.
+
+    Args:
+        name: of the model, one of `list_models()`.
+
+    Raises:
+        ZooError: there is no such model; the message names the nearest.
+    """
+    if name not in list_models():
+        raise unknown("model", name, list_models())
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf8"))
+
+
+def class_names(name: str) -> list[str]:
+    """Return what the outputs of a pretrained model stand for, in their order."""
+    return facts(name)["class_names"]
+
+
+def load(
+    name: str, include_top: bool = True, classes: int | None = None
+) -> "keras.Model":
+    """Return a pretrained model.
+
+    Args:
+        name: of the model, one of `list_models()`.
+        include_top: whether the classifier is included; without it the output is the
+            vector before the classifier.
+        classes: in place of the trained classifier a new one, untrained, for so many
+            classes: to be fine-tuned. `None` keeps the trained one.
+
+    Input shape:
+        uint8 `(batch, height, width, channels)`, 0 to 255, as the data set has them.
+        Floats are cast, so images that were scaled to [0, 1] would all become black.
+
+    Output shape:
+        float `(batch, classes)`, probabilities; without top `(batch, features)`.
+
+    Returns:
+        A plain functional `keras.Model`, not compiled, on any Keras backend.
+
+    Raises:
+        ZooError: there is no such model, `classes` is not a positive integer or comes
+            without top, or the file is damaged.
+
+    Example:
+        >>> model = load("fashion_mnist_cnn")
+        >>> model.output_shape
+        (None, 10)
+        >>> load("fashion_mnist_cnn", classes=3).output_shape
+        (None, 3)
+    """
+    known = facts(name)
+    if classes is not None:
+        positive_integer("classes", classes)
+        if not include_top:
+            raise ZooError(
+                "classes is for a model with its classifier: leave it out, or "
+                f"include_top=False. Received: classes={classes!r}, include_top=False"
+            )
+    from keras import Model
+
+    model = build(known)
+    path = FOLDER / f"{name}.weights.h5"
+    _check(path, known["sha256"])
+    model.load_weights(path)
+    if include_top and classes is None:
+        return model
+    top = model.get_layer("predictions")
+    if not include_top:
+        return Model(model.input, top.input, name=name)
+    config = top.get_config() | {"units": classes}
+    outputs = type(top).from_config(config)(top.input)
+    return Model(model.input, outputs, name=name)
+
+
+def build(known: dict) -> "keras.Model":
+    """Return the untrained network of a model's facts."""
+    from zoo import models
+
+    return getattr(models, known["builder"])(**known["arguments"])
+
+
+def _check(path: Path, digest: str) -> None:
+    """Raise a `ZooError` if a file is missing or is not the one that was measured."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ZooError(
+            f"{path} cannot be read ({error.strerror}): install zoo again."
+        ) from None
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise ZooError(
+            f"{path} is damaged (its SHA-256 is not that of the weights that were "
+            "measured): install zoo again."
+        )

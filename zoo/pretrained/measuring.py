@@ -1,0 +1,94 @@
+"""What a card says of a pretrained model, measured on the whole test set."""
+
+import statistics
+
+import numpy as np
+
+from zoo.data import Examples
+from zoo.report import measures
+
+SHIFTS = (1, 2, 4)  # pixels
+NOISE = (10, 25, 50)  # standard deviation, of pixels of 0 to 255
+
+
+def measure(model, test: Examples) -> dict:
+    """Return the numbers of a card that the weights alone decide.
+
+    Args:
+        model: a `keras.Model` from uint8 images to class probabilities.
+        test: the whole test set.
+
+    Returns:
+        `accuracy`; `accuracy_of_class`, a list; `calibration_error` (Guo et al. 2017,
+        15 bins); `accuracy_shifted`, by pixels, the mean over the four directions;
+        `accuracy_with_noise`, by the standard deviation of Gaussian noise; and
+        `accuracy_flipped_too`, of the mean of the probabilities of an image and its
+        mirror image.
+    """
+    probabilities = predict(model, test.x)
+    right = probabilities.argmax(1) == test.y
+    matrix = measures.confusion(test.y, probabilities.argmax(1), probabilities.shape[1])
+    both = probabilities + predict(model, test.x[:, :, ::-1])
+    return {
+        "accuracy": float(right.mean()),
+        "accuracy_flipped_too": float((both.argmax(1) == test.y).mean()),
+        "accuracy_of_class": measures.per_class(matrix).recall.tolist(),
+        "calibration_error": measures.calibration(test.y, probabilities).error,
+        "accuracy_shifted": {
+            str(pixels): statistics.fmean(
+                accuracy(model, Examples(shifted(test.x, *way), test.y))
+                for way in ((pixels, 0), (-pixels, 0), (0, pixels), (0, -pixels))
+            )
+            for pixels in SHIFTS
+        },
+        "accuracy_with_noise": {
+            str(spread): accuracy(model, Examples(noisy(test.x, spread), test.y))
+            for spread in NOISE
+        },
+    }
+
+
+def predict(model, images) -> np.ndarray:
+    """Return class probabilities, float `(n, classes)`."""
+    from keras import ops
+
+    return np.concatenate(
+        [
+            ops.convert_to_numpy(model(images[at : at + 500], training=False))
+            for at in range(0, len(images), 500)
+        ]
+    )
+
+
+def accuracy(model, examples: Examples) -> float:
+    """Return the share of examples whose class gets the largest probability."""
+    return float((predict(model, examples.x).argmax(1) == examples.y).mean())
+
+
+def shifted(images, down: int, right: int) -> np.ndarray:
+    """Return images `(n, height, width, channels)` moved by pixels; zeros come in."""
+    moved = np.roll(images, (down, right), (1, 2))
+    rows, columns = np.arange(images.shape[1]), np.arange(images.shape[2])
+    inside = (rows - down == np.clip(rows - down, 0, len(rows) - 1))[:, None] & (
+        columns - right == np.clip(columns - right, 0, len(columns) - 1)
+    )
+    return moved * inside[:, :, None].astype(np.uint8)
+
+
+def noisy(images, spread: float) -> np.ndarray:
+    """Return images with Gaussian noise of that standard deviation, always the same."""
+    noise = np.random.default_rng(0).normal(0, spread, images.shape)
+    return np.clip(np.round(images + noise), 0, 255).astype(np.uint8)
+
+
+def size(model) -> dict:
+    """Return `parameters`, and `flops` for one image (a multiply-add is two)."""
+    import tensorflow as tf
+
+    call = tf.function(lambda images: model(images, training=False))
+    one = tf.TensorSpec((1, *model.input_shape[1:]), "uint8")
+    graph = call.get_concrete_function(one).graph
+    profiler = tf.compat.v1.profiler
+    options = profiler.ProfileOptionBuilder.float_operation() | {"output": "none"}
+    flops = profiler.profile(graph, options=options).total_float_ops
+    return {"parameters": model.count_params(), "flops": int(flops)}
