@@ -8,15 +8,18 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 import zoo
-from zoo import console, data, recipes
+from zoo import console, data, pretrained, recipes
 from zoo.course import listing, syllabus, verify
 from zoo.data import official
 from zoo.errors import ZooError, unknown
 from zoo.export.check import CheckExport
 from zoo.export.export import Export
+from zoo.pretrained.predict import Predict
+from zoo.pretrained.shipping import Ship
 from zoo.serving.serve import Serve
 from zoo.training import lr_find, options
 from zoo.tuning import tune
+from zoo.verify import Verify
 
 HELP = f"""\
 usage: zoo COMMAND [options]
@@ -24,9 +27,13 @@ usage: zoo COMMAND [options]
 A Keras model zoo that keeps its word (version {zoo.__version__}).
 
   zoo list                    the recipes, and what each claims
+  zoo list --models           the pretrained models, and what was measured of them
   zoo list --course           the rows of the course, and what each claims
   zoo train RECIPE [options]  run a recipe, as python -m zoo.recipes.RECIPE does
   zoo train ROW               run a row of the course: zoo train 10
+  zoo predict IMAGE ... --model NAME
+                              what a pretrained model sees in image files
+  zoo verify NAME|--all       measure pretrained models again, and compare
   zoo verify --course         run all rows again: claim, measured, holds
   zoo course figures          make the pictures of docs/course.md
   zoo course cards            print the rows' cards
@@ -39,6 +46,7 @@ A Keras model zoo that keeps its word (version {zoo.__version__}).
   zoo data fetch NAME         get a data set now, whole
   zoo data check NAME         where it is, whether it is whole, its digest
   zoo data show NAME          a picture of it: labelled examples of each class
+  zoo ship RUN [RUN ...]      make a pretrained model of runs, with its card
   zoo export RUN|MODEL        a SavedModel, LiteRT or ONNX of a trained model
   zoo check-export DIR        whether exports still answer as the trained models did
   zoo serve DIR               serve them over REST and gRPC, with a page to try them
@@ -117,13 +125,18 @@ class List:
 
     course: bool = False
     """List the rows of the course instead: number, system, recipe, claims."""
+    models: bool = False
+    """List the pretrained models instead: parameters, accuracy, size."""
 
     def __call__(self):
         """Print the list."""
         if self.course:
             print(listing.summary())
+        elif self.models:
+            print(pretrained.summary())
         else:
             print(f"{_recipe_claims()}\n{_ROWS}: zoo list --course")
+            print("Pretrained models, ready to load: zoo list --models")
 
 
 @dataclass(frozen=True)
@@ -270,7 +283,9 @@ OF_A_RECIPE = {
 }
 COMMANDS = {
     "list": List,
-    "verify": verify.Verify,
+    "verify": Verify,
+    "predict": Predict,
+    "ship": Ship,
     "course figures": verify.CourseFigures,
     "course cards": verify.CourseCards,
     "export": Export,

@@ -11,7 +11,8 @@ from zoo.recipes import fashion_mnist
 from zoo.recipes.fashion_mnist import PRESETS, build, num_parameters, space
 from zoo.training import options
 
-MODELS = list(PRESETS)
+MODELS = [model for model in PRESETS if not model.startswith("resnet")]
+RESNETS = [model for model in PRESETS if model.startswith("resnet")]
 OWN = {"width", "depth", "regularization"}  # no option of the command line
 
 
@@ -45,7 +46,7 @@ def corners(model):
             yield space(drawn, PRESETS[model])
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", PRESETS)
 def test_the_default_is_the_preset(model):
     assert space(HyperParameters(), PRESETS[model]) == PRESETS[model]
 
@@ -66,6 +67,15 @@ def test_it_holds_what_a_search_needs(model):
         assert len({getattr(config, name) for config in configs}) > 1, name
     logarithmic = {p.name for p in hp.space if getattr(p, "sampling", "") == "log"}
     assert logarithmic == {"width", "learning_rate", "weight_decay"}
+
+
+@pytest.mark.parametrize("model", RESNETS)
+def test_all_but_the_widths_of_a_resnet_is_searched(model):
+    hp, configs = draws(model)
+    names = {parameter.name for parameter in hp.space}
+    assert names & OWN == {"regularization"}
+    assert names >= {"learning_rate", "activation", "batch_size", "epochs", "erase"}
+    assert {config.widths for config in configs} == {PRESETS[model].widths}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,9 @@ from zoo.files import replacing, writable
 
 
 @dataclass(frozen=True)
-class _Rows:
+class Rows:
+    """Which rows of the course are run, and how."""
+
     rows: tuple[int, ...] = ()
     """The numbers of the rows; none are all of them."""
     quick: bool = False
@@ -90,28 +92,7 @@ def _print(row: syllabus.Row, metrics: dict, compare: bool) -> bool:
 
 
 @dataclass(frozen=True)
-class Verify(_Rows):
-    """Measure published numbers again: a table of claim, measured, holds.
-
-    The exit code is 0 if all hold: every number is as claimed and, unless --quick, the
-    published one within its spread.
-    """
-
-    course: bool = False
-    """The rows of the course: zoo list --course shows them."""
-    runs_dir: Path = Path("runs")
-    """Where the records go."""
-
-    def __call__(self):
-        """Run the rows and print the table."""
-        if not self.course:
-            raise ZooError("zoo verify needs to know what: zoo verify --course")
-        for _ in self._run(writable(self.runs_dir, "--runs-dir")):
-            pass
-
-
-@dataclass(frozen=True)
-class CourseFigures(_Rows):
+class CourseFigures(Rows):
     """Make the pictures of docs/course.md: run the rows, keep their figures."""
 
     output: Path = Path("docs/course")

@@ -1,20 +1,24 @@
 """Pretrained models that ship in the package: no network is needed.
 
-`NAME.weights.h5` are the weights, `NAME.json` what was measured of them, `NAME.md` the
+`NAME.npz` holds the weights, `NAME.json` what was measured of them, `NAME.md` the
 card, which is made from the measurements. `zoo.pretrained.shipping` writes all three.
 """
 
 import hashlib
+import io
 import json
+import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from zoo.errors import ZooError, positive_integer, unknown
 
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["class_names", "facts", "list_models", "load"]
+__all__ = ["class_names", "facts", "list_models", "load", "summary"]
 
 FOLDER = Path(__file__).parent
 
@@ -41,6 +45,25 @@ def facts(name: str) -> dict:
     if name not in list_models():
         raise unknown("model", name, list_models())
     return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf8"))
+
+
+def summary() -> str:
+    """Return the models as a table: parameters, accuracy, size of the weights."""
+    lines = [f"{'model':24} {'parameters':>10}  {'test accuracy':16} {'weights':>9}"]
+    for name in list_models():
+        known = facts(name)
+        accuracies = known["training"]["test_accuracies"]
+        mean, spread = statistics.fmean(accuracies), statistics.stdev(accuracies)
+        lines.append(
+            f"{name:24} {known['parameters']:10,}  {100 * mean:.2f} ± "
+            f"{100 * spread:.2f} %  {known['bytes'] / 1000:6,.0f} kB"
+        )
+    lines.append(
+        "\nTest accuracy: of the recipe, mean ± standard deviation over seeds. Python:"
+        "\nzoo.load(NAME). The cards, NAME.md, are in "
+        f"{FOLDER}"
+    )
+    return "\n".join(lines)
 
 
 def class_names(name: str) -> list[str]:
@@ -92,9 +115,9 @@ def load(
     from keras import Model
 
     model = build(known)
-    path = FOLDER / f"{name}.weights.h5"
-    _check(path, known["sha256"])
-    model.load_weights(path)
+    content = _read(FOLDER / f"{name}.npz", known["sha256"])
+    with np.load(io.BytesIO(content)) as weights:
+        model.set_weights([weights[array] for array in weights.files])
     if include_top and classes is None:
         return model
     top = model.get_layer("predictions")
@@ -112,8 +135,12 @@ def build(known: dict) -> "keras.Model":
     return getattr(models, known["builder"])(**known["arguments"])
 
 
-def _check(path: Path, digest: str) -> None:
-    """Raise a `ZooError` if a file is missing or is not the one that was measured."""
+def _read(path: Path, digest: str) -> bytes:
+    """Return the content of a file, which has that SHA-256.
+
+    Raises:
+        ZooError: it is missing, or is not the file that was measured.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -125,3 +152,4 @@ def _check(path: Path, digest: str) -> None:
             f"{path} is damaged (its SHA-256 is not that of the weights that were "
             "measured): install zoo again."
         )
+    return content

@@ -16,9 +16,12 @@ CPU cores (AMD EPYC). `python benchmarks/claims.py` measures both again.
 import dataclasses
 import functools
 import itertools
+import sys
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Literal, get_args
 
+import zoo
 from zoo import console, data, export, replicas, report
 from zoo.data import pipeline, stream
 from zoo.data.pipeline import ALONE
@@ -41,10 +44,10 @@ Activation = Literal["relu", "gelu", "silu", "elu", "tanh"]
 class Config(RunOptions):
     """The options of a run."""
 
-    model: Literal["cnn", "mlp", "my-dense", "tiny"]
+    model: Literal["cnn", "mlp", "my-dense", "tiny", "resnet10k", "resnet100k"]
     """Which network; the defaults below are this one's."""
     widths: tuple[int, ...]
-    """Filters of each block (cnn, tiny), or units of each hidden layer."""
+    """Filters of each block, first to last, or units of each hidden layer."""
     epochs: int
     """How often to go through the training images."""
     learning_rate: float
@@ -79,32 +82,55 @@ PRESETS = {
     "mlp": Config("mlp", widths=(256, 128), epochs=12, learning_rate=0.002),
     "my-dense": Config("my-dense", widths=(256, 128), epochs=12, learning_rate=0.002),
     "tiny": Config("tiny", widths=(16, 24, 16), epochs=6, learning_rate=0.01),
+    "resnet10k": Config(
+        "resnet10k",
+        widths=(8, 12, 14, 14),
+        epochs=20,
+        learning_rate=0.01,
+        flip=True,
+    ),
+    "resnet100k": Config(
+        "resnet100k",
+        widths=(16, 32, 44, 56),
+        epochs=30,
+        learning_rate=0.01,
+        flip=True,
+        erase=8,
+    ),
 }
+
+
+def architecture(
+    config: Config, input_shape=(28, 28, 1), pixels=PIXELS
+) -> tuple[str, dict]:
+    """Return the name of a builder of `zoo.models`, and its arguments."""
+    dense = config.model in ("mlp", "my-dense")
+    arguments = {
+        "input_shape": input_shape,
+        "hidden_units" if dense else "filters": config.widths,
+        "activation": config.activation,
+        "dropout": config.dropout,
+        "name": config.model.replace("-", "_"),
+        **pixels,
+    }
+    if config.model == "my-dense":
+        arguments["layer"] = zoo.MyDenseLayer
+    if config.model.startswith("resnet"):
+        return "small_resnet", arguments
+    return "mlp" if dense else "small_cnn", arguments
 
 
 def build(config: Config, num_train: int = 54_000):
     """Return the compiled model, its learning rate laid out for `num_train` images."""
+    return compiled(architecture(config), config, num_train)
+
+
+def compiled(network: tuple[str, dict], config: Config, num_train: int):
+    """Return the model of an `architecture`, compiled as `build` does."""
     import keras
 
-    import zoo
-
-    if config.model in ("cnn", "tiny"):
-        model = zoo.small_cnn(
-            filters=config.widths,
-            activation=config.activation,
-            dropout=config.dropout,
-            name=config.model,
-            **PIXELS,
-        )
-    else:
-        model = zoo.mlp(
-            hidden_units=config.widths,
-            activation=config.activation,
-            dropout=config.dropout,
-            layer=zoo.MyDenseLayer if config.model == "my-dense" else None,
-            name=config.model.replace("-", "_"),
-            **PIXELS,
-        )
+    builder, arguments = network
+    model = getattr(zoo.models, builder)(**arguments)
     schedule = pipeline.schedule(num_train, config.batch_size)
     steps = config.epochs * schedule.steps_per_epoch
     rising = max(1, steps // 10)
@@ -126,35 +152,46 @@ def build(config: Config, num_train: int = 54_000):
     return model
 
 
-def space(hp: "keras_tuner.HyperParameters", config: Config = PRESETS["cnn"]) -> Config:
+def space(
+    hp: "keras_tuner.HyperParameters", config: Config = PRESETS["cnn"], presets=PRESETS
+) -> Config:
     """Return the options of one trial; `zoo tune` searches among them.
 
     The default is the model's preset. Of cnn and tiny no configuration has more
-    parameters than that: what is searched is how to spend them.
+    parameters than that: what is searched is how to spend them. The widths of a resnet
+    are not searched.
 
     Args:
         hp: where the values come from; it learns the space.
         config: the model, and the options that are not searched.
+        presets: the recipe's.
     """
-    preset, convolutional = PRESETS[config.model], config.model in ("cnn", "tiny")
-    width, rate, epochs = preset.widths[0], preset.learning_rate, preset.epochs
+    preset, convolutional = presets[config.model], config.model in ("cnn", "tiny")
+    residual = config.model.startswith("resnet")
+    rate, epochs = preset.learning_rate, preset.epochs
     rate = hp.Float("learning_rate", rate / 5, rate * 5, sampling="log", default=rate)
-    width = hp.Int("width", width // 4, width * 2, sampling="log", default=width)
-    # Of 28x28 pixels four blocks leave 2x2.
-    depth = hp.Int(
-        "depth", *((2, 4) if convolutional else (1, 3)), default=len(preset.widths)
-    )
+    widths = preset.widths
+    if not residual:
+        width = widths[0]
+        width = hp.Int("width", width // 4, width * 2, sampling="log", default=width)
+        # Of 28x28 pixels four blocks leave 2x2.
+        depth = hp.Int(
+            "depth", *((2, 4) if convolutional else (1, 3)), default=len(widths)
+        )
+        widths = (_filters if convolutional else _units)(widths, width, depth)
     hp.Choice(
         "regularization",
         ["none", "weight_decay", "dropout", "both"],
-        default="weight_decay",
+        default="both" if preset.dropout else "weight_decay",
     )
     with hp.conditional_scope("regularization", ["weight_decay", "both"]):
-        weight_decay = hp.Float("weight_decay", 0.01, 1, sampling="log", default=0.1)
+        weight_decay = hp.Float(
+            "weight_decay", 0.01, 1, sampling="log", default=preset.weight_decay
+        )
     with hp.conditional_scope("regularization", ["dropout", "both"]):
-        dropout = hp.Float("dropout", 0.05, 0.5, default=0.2)
+        dropout = hp.Float("dropout", 0.05, 0.5, default=preset.dropout or 0.2)
     searched = {
-        "widths": (_filters if convolutional else _units)(preset.widths, width, depth),
+        "widths": widths,
         "learning_rate": _short(rate),
         "weight_decay": _short(weight_decay or 0),
         "dropout": _short(dropout or 0),
@@ -162,10 +199,10 @@ def space(hp: "keras_tuner.HyperParameters", config: Config = PRESETS["cnn"]) ->
         "batch_size": hp.Choice("batch_size", [64, 128, 256, 512], default=128),
         "epochs": hp.Int("epochs", epochs // 2, epochs * 2, default=epochs),
     }
-    if convolutional:
-        searched["flip"] = hp.Boolean("flip")
-        searched["shift"] = hp.Int("shift", 0, 2)
-        searched["erase"] = hp.Int("erase", 0, 8, step=4)
+    if convolutional or residual:
+        searched["flip"] = hp.Boolean("flip", default=preset.flip)
+        searched["shift"] = hp.Int("shift", 0, 2, default=preset.shift)
+        searched["erase"] = hp.Int("erase", 0, 8, step=4, default=preset.erase)
     return dataclasses.replace(config, **searched)
 
 
@@ -201,12 +238,12 @@ def _short(value):
     return float(f"{value:.3g}")
 
 
-def load(config: Config) -> data.Splits:
-    """Return the images for training, validation and test."""
+def load(config: Config, name: str = NAME) -> data.Splits:
+    """Return the images of a data set for training, validation and test."""
     if config.stream:
-        return stream.load(NAME, data_dir=config.data_dir, limit=config.limit)
+        return stream.load(name, data_dir=config.data_dir, limit=config.limit)
     return data.load(
-        NAME,
+        name,
         data_dir=config.data_dir,
         mirror=config.mirror,
         limit=config.limit,
@@ -231,36 +268,44 @@ def training_data(config: Config, splits: data.Splits, share=ALONE, first_step=0
 
 def main(argv: list[str] | None = None) -> dict:
     """Train, evaluate, export; return what `metrics.json` holds."""
-    config = options.parse_recipe(NAME, PRESETS, argv, __doc__)
-    served = config.saved_models_dir / f"{NAME}_{config.model}"
+    return train(sys.modules[__name__], argv)
+
+
+def train(recipe: ModuleType, argv: list[str] | None) -> dict:
+    """Do what `main` says, for this recipe or another one of image classification."""
+    name, presets = recipe.NAME, recipe.PRESETS
+    config = options.parse_recipe(name, presets, argv, recipe.__doc__)
+    served = config.saved_models_dir / f"{name}_{config.model}"
     print("Loading TensorFlow ...", flush=True)
     keras = console.import_keras()
 
     strategy = distribute.of_recipe(config)
-    splits = load(config)
+    splits = recipe.load(config)
     print(splits, flush=True)
     steps, _ = pipeline.schedule(splits.num_train, config.batch_size)
     keras.utils.set_random_seed(config.seed)
     with replicas.losing_no_worker(strategy), strategy.scope():
-        model = distribute.prepare(build(config, splits.num_train))
-        run = Run(config.runs_dir, NAME, config, data=splits.digest)
+        model = distribute.prepare(recipe.build(config, splits.num_train))
+        run = Run(config.runs_dir, name, config, data=splits.digest)
     if run.chief:
         writable(served, "--saved-models-dir")
     if config.summary:
         model.summary()
     batches = distribute.batches(
         strategy,
-        functools.partial(training_data, config, splits, first_step=run.first_step),
+        functools.partial(
+            recipe.training_data, config, splits, first_step=run.first_step
+        ),
     )
     validation = pipeline.evaluation(splits.validation)
     metrics = {
-        "recipe": NAME,
+        "recipe": name,
         "model": config.model,
         "seed": config.seed,
         "parameters": model.count_params(),
         "replicas": strategy.num_replicas_in_sync,
         "data": splits.record(),
-        "command": options.command(NAME, PRESETS, config),
+        "command": options.command(name, presets, config),
     }
     print(
         f"Model: {config.model}, {model.count_params():,} parameters\n"

@@ -1,0 +1,87 @@
+"""`zoo predict`: what a pretrained model sees in image files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from tyro.conf import Positional, arg
+
+from zoo import console, pretrained
+from zoo.errors import ZooError, positive_integer
+
+GREYS = " .:-=+*#%@"  # from black to white
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Print the most probable classes of image files.
+
+    An image is prepared as an exported model does it: transparent pixels become black,
+    colour becomes grey where the model takes grey, and it is resized.
+    """
+
+    images: Annotated[
+        Positional[tuple[Path, ...]],
+        arg(metavar="IMAGE [IMAGE ...]", help_behavior_hint=""),
+    ]
+    """Image files: PNG, JPEG, BMP, GIF, and what else Pillow reads."""
+    model: str = "fashion_mnist_cnn"
+    """A pretrained model: zoo list --models shows them."""
+    top: int = 3
+    """How many classes to print for each image."""
+    show: bool = False
+    """Draw each image in the terminal, as the model sees it."""
+
+    def __call__(self):
+        """Print file, classes and probabilities."""
+        names = pretrained.class_names(self.model)
+        if not self.images:
+            raise ZooError("zoo predict needs image files: zoo predict coat.png")
+        top = min(positive_integer("--top", self.top), len(names))
+        arguments = pretrained.facts(self.model)["arguments"]
+        pixels = [read(path, arguments["input_shape"]) for path in self.images]
+        console.import_keras()
+        from keras import ops
+
+        model = pretrained.load(self.model)
+        probabilities = ops.convert_to_numpy(model(np.stack(pixels), training=False))
+        for path, image, row in zip(self.images, pixels, probabilities, strict=True):
+            print(path)
+            if self.show:
+                print(drawing(image))
+            for index in (-row).argsort(kind="stable")[:top]:
+                print(f"  {row[index]:7.2%}  {names[index]}")
+
+
+def read(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
+    """Return an image file as a model takes it, uint8 of that shape.
+
+    Args:
+        path: of the file.
+        shape: `(height, width, channels)`, of 1 or 3 channels.
+
+    Raises:
+        ZooError: it is no image file.
+    """
+    from PIL import Image
+
+    height, width, channels = shape
+    try:
+        with Image.open(path) as image:
+            over_black = Image.new("RGBA", image.size, "black")
+            over_black.alpha_composite(image.convert("RGBA"))
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        told = getattr(error, "strerror", None) or "it is not an image, or damaged"
+        raise ZooError(f"{path} cannot be read as an image: {told}.") from None
+    picture = over_black.convert("L" if channels == 1 else "RGB")
+    if picture.size != (width, height):
+        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(picture, np.uint8).reshape(shape)
+
+
+def drawing(image: np.ndarray) -> str:
+    """Return an image as text: two characters for each pixel, from black to white."""
+    grey = image.mean(-1) / 255
+    index = np.minimum((grey * len(GREYS)).astype(int), len(GREYS) - 1)
+    return "\n".join("  " + "".join(2 * GREYS[i] for i in row) for row in index)

@@ -1,0 +1,65 @@
+"""`zoo verify`: measure published numbers again."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from zoo import console, pretrained
+from zoo.course.verify import Rows
+from zoo.errors import ZooError, positive_integer
+from zoo.files import writable
+
+
+@dataclass(frozen=True)
+class Verify(Rows):
+    """Measure published numbers again: those of pretrained models, or of the course.
+
+    The exit code is 0 if all hold.
+    """
+
+    names: Annotated[
+        Positional[tuple[str, ...]], arg(metavar="[NAME ...]", help_behavior_hint="")
+    ] = ()
+    """Pretrained models: zoo list --models shows them."""
+    all: bool = False
+    """Verify all pretrained models."""
+    retrain: bool = False
+    """Train the models again, and compare the mean accuracy with the card's."""
+    seeds: int = 3
+    """How often to train each again."""
+    course: bool = False
+    """Verify the rows of the course: zoo list --course shows them."""
+    runs_dir: Path = Path("runs")
+    """Where the records of the course's rows go."""
+
+    def __call__(self):
+        """Measure, and print the tables."""
+        models = self.all or bool(self.names)
+        if models == self.course:
+            raise ZooError(
+                "zoo verify needs to know what: zoo verify NAME, --all for all "
+                "pretrained models, or --course."
+            )
+        if self.course:
+            for _ in self._run(writable(self.runs_dir, "--runs-dir")):
+                pass
+            return
+        names = pretrained.list_models() if self.all else self.names
+        for name in names:
+            pretrained.facts(name)  # before the first is measured
+        positive_integer("--seeds", self.seeds)
+        console.say("Loading TensorFlow ...")
+        console.import_keras()
+        from zoo.pretrained import verify
+
+        given = {"data_dir": self.data_dir, "mirror": self.mirror}
+        if self.retrain:
+            held = [verify.retrained(name, self.seeds, **given) for name in names]
+        else:
+            held = [verify.weights(name, **given) for name in names]
+        print(f"{sum(held)} of {len(held)} models hold.")
+        if not all(held):
+            wrong = [name for name, holds in zip(names, held, strict=True) if not holds]
+            raise ZooError(f"the numbers of {', '.join(wrong)} are not the card's.")
