@@ -21,7 +21,12 @@ def test_examples_in_docstrings():
 
 
 def test_the_example_in_the_readme(monkeypatch):
-    (example,) = re.findall(r"```python\n(.*?)```", read("README.md"), re.DOTALL)
+    example, pretrained = re.findall(
+        r"```python\n(.*?)```", read("README.md"), re.DOTALL
+    )
+    loaded = {}
+    exec(pretrained, loaded)
+    assert loaded["mine"].output_shape == (None, 3)
     rng = np.random.default_rng(0)
     part = data.Examples(
         rng.integers(0, 256, (20, 32, 32, 3), np.uint8), rng.integers(0, 10, 20)

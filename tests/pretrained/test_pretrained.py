@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import statistics
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 import zoo
-from tests.conftest import no_source, run_python
+from tests.conftest import ROOT, no_source, run_python
 from tests.test_cli import call
 from zoo import ZooError, data, pretrained
 from zoo.data import Examples
@@ -358,6 +359,18 @@ def test_a_shipped_model(name):
     assert len(known["training"]["seeds"]) >= 5
     card = (pretrained.FOLDER / f"{name}.md").read_text()
     assert card == cards.card(known)  # made by the command, not by hand
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_readme_says_what_was_measured(name):
+    known = pretrained.facts(name)
+    accuracies = known["training"]["test_accuracies"]
+    mean, spread = statistics.fmean(accuracies), statistics.stdev(accuracies)
+    row = (
+        f"| `{name}` | {known['parameters']:,} | {100 * mean:.2f} ± "
+        f"{100 * spread:.2f} % | {known['bytes'] / 1000:,.0f} kB |"
+    )
+    assert row in (ROOT / "README.md").read_text(), row
 
 
 def measured_by(model):
