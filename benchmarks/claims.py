@@ -1,6 +1,6 @@
 """Measure a recipe's claims again: mean ± standard deviation over seeds, per model.
 
-    python benchmarks/claims.py [RECIPE] [--seeds 3]
+    python benchmarks/claims.py [RECIPE] [--seeds 5]
 
 Prints the table that the recipe's docstring, its card and the README show. Each
 training is a run like any other; records and models go to a temporary folder.
@@ -21,7 +21,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("recipe", nargs="?", default="fashion_mnist")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
     recipe = recipes.module(options.recipe)
     print("    model      parameters  test accuracy    training", flush=True)

@@ -42,6 +42,10 @@ class Verify(Rows):
                 "zoo verify needs to know what: zoo verify NAME, --all for all "
                 "pretrained models, or --course."
             )
+        if models and (self.rows or self.quick):
+            raise ZooError("--rows and --quick are for zoo verify --course.")
+        if self.course and self.retrain:
+            raise ZooError("--retrain is for pretrained models: zoo verify NAME.")
         if self.course:
             for _ in self._run(writable(self.runs_dir, "--runs-dir")):
                 pass

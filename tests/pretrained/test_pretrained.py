@@ -8,6 +8,7 @@ import statistics
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import zoo
@@ -256,6 +257,21 @@ def test_verify_asks_what(words, capsys):
     assert code == 2 and "needs to know what: zoo verify NAME, --all" in err
 
 
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--all", "--quick"], "--rows and --quick are for zoo verify --course"),
+        (["--all", "--rows", "3"], "--rows and --quick are for zoo verify --course"),
+        (["--course", "--retrain"], "--retrain is for pretrained models"),
+        (["no_such_model"], "model must be one of"),
+        (["--all", "--retrain", "--seeds", "0"], "--seeds must be a positive integer"),
+    ],
+)
+def test_what_verify_refuses(words, message, folder, capsys):
+    code, out, err = call(capsys, "verify", *words)
+    assert code == 2 and message in err and err.count("\n") == 1 and not out
+
+
 def picture(path, mode="L", size=(28, 28)):
     rng = np.random.default_rng(0)
     shape = (*size[::-1], len(mode)) if len(mode) > 1 else size[::-1]
@@ -400,3 +416,17 @@ def test_on_jax_the_answers_are_the_same(tmp_path):
     np.testing.assert_allclose(
         np.load(tmp_path / "answers.npy"), zoo.load("fashion_mnist_cnn")(x), atol=1e-5
     )
+
+
+def test_the_exported_model_of_the_checkout_is_the_pretrained_one(capsys):
+    version = ROOT / "saved_models" / "fashion_mnist_cnn" / "1"
+    assert call(capsys, "check-export", str(version))[0] == 0
+    certified = json.loads((version / "assets.extra" / "certificate.json").read_text())
+    known = pretrained.facts("fashion_mnist_cnn")
+    assert certified["command"] == known["training"]["command"]
+    assert certified["data"]["digest"] == known["data"]["digest"]
+    x = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), np.uint8)
+    served = tf.saved_model.load(str(version)).signatures["serving_default"]
+    expected = zoo.load("fashion_mnist_cnn")(x)
+    found = served(images=tf.constant(x))["probabilities"]
+    np.testing.assert_allclose(found, expected, atol=1e-5)

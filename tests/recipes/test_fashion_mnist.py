@@ -22,8 +22,8 @@ CLAIM = re.compile(
 )
 # What each model must reach on the whole set; the claims are means over seeds.
 LEAST = {"cnn": 0.92, "mlp": 0.895, "my-dense": 0.895, "tiny": 0.90}
-LEAST |= {"resnet10k": 0.915, "resnet100k": 0.935}
-LONG = ("resnet10k", "resnet100k")  # minutes
+LEAST |= {"resnet10k": 0.915}
+LONG = ("resnet10k",)  # minutes
 
 
 def run(*words, tmp_path):
@@ -226,7 +226,6 @@ def test_the_claims_are_complete_and_their_parameters_true():
     assert abs(claims()["my-dense"][1] - claims()["mlp"][1]) <= 0.003
     for model, most in (("cnn", 100), ("tiny", 10), ("resnet10k", 10)):
         assert claims()[model][0] < 1000 * most
-    assert claims()["resnet100k"][0] < 100_000
 
 
 def test_the_card_says_what_the_claim_says():

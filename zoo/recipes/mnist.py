@@ -5,10 +5,10 @@ it trains on 54,000 images, chooses the epoch on 6,000 and evaluates it once on 
 10,000 of the test set:
 
     model      parameters  test accuracy    training
-    mlp           537,866   0.00 ± 0.00 %        0 s
+    mlp           535,818  99.11 ± 0.05 %       42 s
 
 Accuracy: mean ± standard deviation over seeds 0 to 4. Training: median seconds on two
-CPU cores (AMD EPYC). `python benchmarks/claims.py mnist --seeds 5` measures it again.
+CPU cores (AMD EPYC). `python benchmarks/claims.py mnist` measures it again.
 """
 
 import sys
