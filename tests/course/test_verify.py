@@ -78,7 +78,7 @@ def test_figures_are_named_by_row(capsys, tmp_path):
 @pytest.mark.parametrize(
     "words, part",
     [
-        (["verify"], "zoo verify --course"),
+        (["verify"], "zoo verify NAME, --all"),
         (["verify", "--course", "--rows", "33"], "must be one of 1, 2"),
         (["verify", "--course", "--row", "1"], "Did you mean --rows?"),
         (["course", "figure"], "Did you mean 'course figures'?"),
