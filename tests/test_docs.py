@@ -44,6 +44,16 @@ def test_the_example_in_the_readme(monkeypatch):
     assert namespace["model"].optimizer.iterations.numpy() == namespace["steps"]
 
 
+def test_the_example_of_the_pretrained_models():
+    (example,) = re.findall(
+        r"```python\n(.*?)```", read("docs/pretrained.md"), re.DOTALL
+    )
+    namespace = {}
+    exec(example, namespace)
+    assert namespace["model"].output_shape == (None, 3)
+    assert namespace["model"].compiled
+
+
 def test_the_example_of_the_callbacks(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (example,) = re.findall(
