@@ -10,10 +10,9 @@ seconds as a ratio to the preset's.
 """
 
 import argparse
-import contextlib
-import io
 import statistics
-import tempfile
+
+from timing import metrics_of
 
 from zoo import recipes
 
@@ -55,7 +54,7 @@ def main() -> None:
     for seed in range(asked.seeds):  # in turns: the machine has its moods
         for change in changes:
             words = [*common, *change.split(), "--seed", str(seed)]
-            runs[change].append(_run(recipe, words))
+            runs[change].append(metrics_of(recipe, words))
     preset = _means(runs[""])
     print("| change | validation accuracy | against the preset | time |")
     print("|---|---|---|---|")
@@ -68,18 +67,12 @@ def main() -> None:
         )
 
 
-def _run(recipe, words) -> tuple[float, float]:
-    """Return validation accuracy and seconds of a training."""
-    with tempfile.TemporaryDirectory() as folder:
-        words += ["--runs-dir", folder, "--saved-models-dir", folder]
-        with contextlib.redirect_stdout(io.StringIO()):
-            metrics = recipe.main(words)
-    return metrics["validation_accuracy"], metrics["train_seconds"]
-
-
-def _means(results) -> tuple[float, float]:
-    accuracies, seconds = zip(*results, strict=True)
-    return statistics.fmean(accuracies), statistics.median(seconds)
+def _means(results: list[dict]) -> tuple[float, float]:
+    """Return the mean validation accuracy and the median seconds of trainings."""
+    return (
+        statistics.fmean(metrics["validation_accuracy"] for metrics in results),
+        statistics.median(metrics["train_seconds"] for metrics in results),
+    )
 
 
 if __name__ == "__main__":

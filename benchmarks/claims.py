@@ -7,10 +7,9 @@ training is a run like any other; records and models go to a temporary folder.
 """
 
 import argparse
-import contextlib
-import io
 import statistics
-import tempfile
+
+from timing import metrics_of
 
 from zoo import recipes
 
@@ -26,7 +25,10 @@ def main() -> None:
     recipe = recipes.module(options.recipe)
     print("    model      parameters  test accuracy    training", flush=True)
     for model in recipe.PRESETS:
-        runs = [_run(recipe, model, seed) for seed in range(options.seeds)]
+        runs = [
+            metrics_of(recipe, ["--model", model, "--seed", str(seed)])
+            for seed in range(options.seeds)
+        ]
         accuracies = [100 * run["test_accuracy"] for run in runs]
         mean = statistics.mean(accuracies)
         spread = statistics.stdev(accuracies) if len(runs) > 1 else 0.0
@@ -36,14 +38,6 @@ def main() -> None:
             f"{seconds:8.0f} s",
             flush=True,
         )
-
-
-def _run(recipe, model, seed):
-    with tempfile.TemporaryDirectory() as folder:
-        words = ["--model", model, "--seed", str(seed)]
-        words += ["--runs-dir", folder, "--saved-models-dir", folder]
-        with contextlib.redirect_stdout(io.StringIO()):
-            return recipe.main(words)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,12 @@
 """What the benchmarks share: data, and fair turns."""
 
+import contextlib
+import io
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from types import ModuleType
 
 from zoo import data
 from zoo.data import official
@@ -14,6 +18,14 @@ def whole_fashion_mnist() -> data.Splits:
     if splits.digest != official.PINNED["fashion_mnist"]:
         raise SystemExit("the sample is too small to measure anything with")
     return splits
+
+
+def metrics_of(recipe: ModuleType, words: list[str]) -> dict:
+    """Return the metrics of a recipe's run, which leaves nothing behind."""
+    with tempfile.TemporaryDirectory() as folder:
+        places = ["--runs-dir", folder, "--saved-models-dir", folder]
+        with contextlib.redirect_stdout(io.StringIO()):
+            return recipe.main([*words, *places])
 
 
 def in_turns(jobs: dict[str, Callable[[], object]], rounds: int) -> dict[str, list]:

@@ -15,7 +15,7 @@ import zoo
 from tests.conftest import ROOT, no_source, run_python
 from tests.test_cli import call
 from zoo import ZooError, data, pretrained
-from zoo.data import Examples
+from zoo.accuracy import accuracy, moved
 from zoo.pretrained import cards, measuring, predict
 from zoo.recipes import fashion_mnist
 
@@ -182,11 +182,8 @@ def test_damaged_or_missing_weights_are_refused(folder):
     ],
 )
 def test_runs_that_cannot_be_shipped(spoil, message, runs, tmp_path, capsys):
-    paths = [shutil.copytree(run, tmp_path / run.name) for run in runs]
-    for path in paths:  # which names its recipe
-        place = tmp_path / "fashion_mnist" / path.name
-        place.parent.mkdir(exist_ok=True)
-        paths[paths.index(path)] = path.rename(place)
+    folder = tmp_path / "fashion_mnist"  # which names the recipe
+    paths = [shutil.copytree(run, folder / run.name) for run in runs]
     spoil(paths)
     output = tmp_path / "output"
     words = [*map(str, paths), "--output-dir", str(output)]
@@ -339,9 +336,9 @@ def test_what_cannot_be_predicted(words, message, folder, tmp_path, capsys):
 
 def test_shifted_images_are_moved_and_filled_with_zeros():
     image = np.arange(1, 10, dtype=np.uint8).reshape(1, 3, 3, 1)
-    down = measuring.shifted(image, 1, 0)[0, ..., 0]
+    down = moved(image, 1, 0)[0, ..., 0]
     assert down.tolist() == [[0, 0, 0], [1, 2, 3], [4, 5, 6]]
-    left = measuring.shifted(image, 0, -2)[0, ..., 0]
+    left = moved(image, 0, -2)[0, ..., 0]
     assert left.tolist() == [[3, 0, 0], [6, 0, 0], [9, 0, 0]]
 
 
@@ -397,7 +394,7 @@ def measured_by(model):
 def test_the_card_s_accuracy_on_the_whole_test_set(name, whole_fashion_mnist):
     test = data.load("fashion_mnist", data_dir=whole_fashion_mnist).test
     told = pretrained.facts(name)["measured"]["accuracy"]
-    found = measuring.accuracy(zoo.load(name), Examples(*test))
+    found = accuracy(zoo.load(name), test)
     assert abs(found - told) <= 0.0005
 
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from tests.course.rows import check
+from zoo.accuracy import moved
 from zoo.recipes import cnn_explained
 
 
@@ -28,11 +29,11 @@ def test_counts_are_those_of_layers():
 
 def test_moved_images_keep_what_stays_inside():
     images = np.arange(1, 17, dtype=np.uint8).reshape(1, 4, 4, 1)
-    down = cnn_explained.moved(images, 1, 0)[0, ..., 0]
+    down = moved(images, 1, 0)[0, ..., 0]
     assert down.tolist() == [[0] * 4, [1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]]
-    left = cnn_explained.moved(images, 0, -3)[0, ..., 0]
+    left = moved(images, 0, -3)[0, ..., 0]
     assert left.tolist() == [[4, 0, 0, 0], [8, 0, 0, 0], [12, 0, 0, 0], [16, 0, 0, 0]]
-    assert np.array_equal(cnn_explained.moved(images, 0, 0), images)
+    assert np.array_equal(moved(images, 0, 0), images)
 
 
 def test_the_ascent_finds_the_image_that_a_linear_unit_asks_for():

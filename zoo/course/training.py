@@ -1,6 +1,4 @@
-"""How the rows that read whole data sets train a network and test it."""
-
-import numpy as np
+"""How the rows that read whole data sets train a network."""
 
 BATCH = 128
 
@@ -41,14 +39,3 @@ def train(
         callbacks=callbacks,
         verbose=0,
     )
-
-
-def accuracy(model, examples):
-    """Return the share of examples whose class gets the largest output."""
-    # Not `predict`, which TensorFlow would trace anew for each of the networks.
-    right = [
-        np.argmax(model(examples.x[at : at + 500], training=False), axis=-1)
-        == examples.y[at : at + 500]
-        for at in range(0, len(examples.y), 500)
-    ]
-    return np.concatenate(right).mean()

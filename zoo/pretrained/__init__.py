@@ -52,8 +52,7 @@ def summary() -> str:
     lines = [f"{'model':24} {'parameters':>10}  {'test accuracy':16} {'weights':>9}"]
     for name in list_models():
         known = facts(name)
-        accuracies = known["training"]["test_accuracies"]
-        mean, spread = statistics.fmean(accuracies), statistics.stdev(accuracies)
+        mean, spread = recipe_accuracy(known)
         lines.append(
             f"{name:24} {known['parameters']:10,}  {100 * mean:.2f} ± "
             f"{100 * spread:.2f} %  {known['bytes'] / 1000:6,.0f} kB"
@@ -64,6 +63,12 @@ def summary() -> str:
         f"{FOLDER}"
     )
     return "\n".join(lines)
+
+
+def recipe_accuracy(known: dict) -> tuple[float, float]:
+    """Return mean and standard deviation over the seeds, from a model's facts."""
+    accuracies = known["training"]["test_accuracies"]
+    return statistics.fmean(accuracies), statistics.stdev(accuracies)
 
 
 def class_names(name: str) -> list[str]:

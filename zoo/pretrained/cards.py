@@ -1,9 +1,9 @@
 """The card of a pretrained model: Markdown with the metadata that model hubs read."""
 
 import functools
-import statistics
 from pathlib import Path
 
+from zoo import pretrained
 from zoo.files import replacing
 
 # Of the data sets: how to name them, their licence, what they hold.
@@ -24,12 +24,9 @@ def write(facts: dict, folder: Path) -> Path:
 
 def card(facts: dict) -> str:
     """Return the card of a pretrained model, from what was measured of it."""
-    return _template().render(
-        facts,
-        title=DATA[facts["data"]["name"]],
-        mean=statistics.fmean(facts["training"]["test_accuracies"]),
-        spread=statistics.stdev(facts["training"]["test_accuracies"]),
-    )
+    mean, spread = pretrained.recipe_accuracy(facts)
+    title = DATA[facts["data"]["name"]]
+    return _template().render(facts, title=title, mean=mean, spread=spread)
 
 
 @functools.cache

@@ -6,6 +6,7 @@ import time
 import numpy as np
 
 from zoo import console
+from zoo.accuracy import accuracy, accuracy_moved, predict
 from zoo.data import Examples
 from zoo.report import measures
 
@@ -40,44 +41,13 @@ def measure(model, test: Examples, mirror: bool) -> dict:
         "accuracy_of_class": measures.per_class(matrix).recall.tolist(),
         "calibration_error": measures.calibration(test.y, probabilities).error,
         "accuracy_shifted": {
-            str(pixels): statistics.fmean(
-                accuracy(model, Examples(shifted(test.x, *way), test.y))
-                for way in ((pixels, 0), (-pixels, 0), (0, pixels), (0, -pixels))
-            )
-            for pixels in SHIFTS
+            str(pixels): accuracy_moved(model, test, pixels) for pixels in SHIFTS
         },
         "accuracy_with_noise": {
-            str(spread): accuracy(model, Examples(noisy(test.x, spread), test.y))
+            str(spread): accuracy(model, (noisy(test.x, spread), test.y))
             for spread in NOISE
         },
     }
-
-
-def predict(model, images) -> np.ndarray:
-    """Return class probabilities, float `(n, classes)`."""
-    from keras import ops
-
-    return np.concatenate(
-        [
-            ops.convert_to_numpy(model(images[at : at + 500], training=False))
-            for at in range(0, len(images), 500)
-        ]
-    )
-
-
-def accuracy(model, examples: Examples) -> float:
-    """Return the share of examples whose class gets the largest probability."""
-    return float((predict(model, examples.x).argmax(1) == examples.y).mean())
-
-
-def shifted(images, down: int, right: int) -> np.ndarray:
-    """Return images `(n, height, width, channels)` moved by pixels; zeros come in."""
-    moved = np.roll(images, (down, right), (1, 2))
-    rows, columns = np.arange(images.shape[1]), np.arange(images.shape[2])
-    inside = (rows - down == np.clip(rows - down, 0, len(rows) - 1))[:, None] & (
-        columns - right == np.clip(columns - right, 0, len(columns) - 1)
-    )
-    return moved * inside[:, :, None].astype(np.uint8)
 
 
 def noisy(images, spread: float) -> np.ndarray:
@@ -119,14 +89,16 @@ def inference(model) -> dict:
     }
     result = {}
     for count in (1, 1000):
+        images = {
+            name: tf.zeros((count, *it.input_shape[1:]), "uint8")
+            for name, it in models.items()
+        }
         seconds = {name: [] for name in calls}
         for _ in range(ROUNDS):
             for name, call in calls.items():
-                images = np.zeros((count, *models[name].input_shape[1:]), np.uint8)
-                images = tf.constant(images)
-                call(images)  # the other's data left the cache
+                call(images[name])  # the other's data left the cache
                 began = time.perf_counter()
-                call(images)
+                call(images[name])
                 seconds[name].append(time.perf_counter() - began)
         own, reference = (statistics.median(seconds[name]) for name in calls)
         result[str(count)] = {

@@ -8,6 +8,7 @@ import numpy as np
 from tyro.conf import Positional, arg
 
 from zoo import console, pretrained
+from zoo.accuracy import predict
 from zoo.errors import ZooError, positive_integer
 
 GREYS = " .:-=+*#%@"  # from black to white
@@ -35,17 +36,16 @@ class Predict:
 
     def __call__(self):
         """Print file, classes and probabilities."""
-        names = pretrained.class_names(self.model)
+        known = pretrained.facts(self.model)
+        names = known["class_names"]
         if not self.images:
             raise ZooError("zoo predict needs image files: zoo predict coat.png")
         top = min(positive_integer("--top", self.top), len(names))
-        arguments = pretrained.facts(self.model)["arguments"]
-        pixels = [read(path, arguments["input_shape"]) for path in self.images]
+        shape = known["arguments"]["input_shape"]
+        pixels = [read(path, shape) for path in self.images]
         console.import_keras()
-        from keras import ops
-
         model = pretrained.load(self.model)
-        probabilities = ops.convert_to_numpy(model(np.stack(pixels), training=False))
+        probabilities = predict(model, np.stack(pixels))
         for path, image, row in zip(self.images, pixels, probabilities, strict=True):
             print(path)
             if self.show:

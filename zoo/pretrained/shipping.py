@@ -64,8 +64,9 @@ def _finished(path: Path) -> record.Record:
 def _check_alike(runs: list[record.Record]) -> None:
     """Raise a `ZooError` if runs differ in more than their seed, or share one."""
     first, *others = runs
+    wanted = _options(first)
     for run in others:
-        same = _options(run) == _options(first) and run.recipe == first.recipe
+        same = _options(run) == wanted and run.recipe == first.recipe
         if not same or run.metrics["data"]["digest"] != first.metrics["data"]["digest"]:
             raise ZooError(
                 f"{run.path} has other options or data than {first.path}: runs that "

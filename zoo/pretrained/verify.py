@@ -35,11 +35,9 @@ def weights(name: str, data_dir: Path | None, mirror: Path | None) -> bool:
         ZooError: there is no such model, or its data set cannot be had whole.
     """
     known = pretrained.facts(name)
-    given = {"data_dir": data_dir, "mirror": mirror}
-    splits = data.load(known["data"]["name"], validation=0, **given)
-    _check_data(splits, known)
-    mirror = "accuracy_flipped_too" in known["measured"]
-    measured = measuring.measure(pretrained.load(name), splits.test, mirror)
+    splits = _data(known, data_dir, mirror)
+    flipped = "accuracy_flipped_too" in known["measured"]
+    measured = measuring.measure(pretrained.load(name), splits.test, flipped)
     print(f"{name}: {len(splits.test.y):,} test images")
     all_hold = True
     rows = list(_rows(known["measured"], measured, known["class_names"]))
@@ -52,13 +50,17 @@ def weights(name: str, data_dir: Path | None, mirror: Path | None) -> bool:
     return all_hold
 
 
-def _check_data(splits: data.Splits, known: dict) -> None:
+def _data(known: dict, data_dir: Path | None, mirror: Path | None) -> data.Splits:
+    """Return the data set that a model was measured on."""
+    name = known["data"]["name"]
+    splits = data.load(name, validation=0, data_dir=data_dir, mirror=mirror)
     if splits.digest != known["data"]["digest"]:
         raise ZooError(
             f"{splits.name} is not here as the model was measured on it (digest "
             f"{splits.digest[:12]}, not {known['data']['digest'][:12]}): "
             f"zoo data fetch {splits.name}, or name a --mirror."
         )
+    return splits
 
 
 def _rows(told: dict, found: dict, names: list[str]) -> Iterator[tuple]:
@@ -97,6 +99,7 @@ def retrained(
         Whether the means differ by three standard errors at most.
     """
     known = pretrained.facts(name)
+    _data(known, data_dir, mirror)  # before hours of training on others
     training = known["training"]
     first = max(training["seeds"]) + 1
     recipe = recipes.module(known["recipe"])
@@ -113,22 +116,17 @@ def retrained(
             console.say(f"{name}: training with seed {seed} ...")
             with contextlib.redirect_stdout(io.StringIO()):
                 metrics = recipe.main(words)
-            if metrics["data"]["digest"] != known["data"]["digest"]:
-                raise ZooError(
-                    f"the data here are not those of {name}: zoo data fetch "
-                    f"{known['data']['name']}"
-                )
             found.append(metrics["test_accuracy"])
             print(f"  seed {seed}: {found[-1]:.2%}", flush=True)
-    told = training["test_accuracies"]
-    spread = max(statistics.stdev(told), LEAST_SPREAD)
-    error = spread * math.sqrt(1 / len(told) + 1 / len(found))
-    difference = statistics.fmean(found) - statistics.fmean(told)
+    told, spread = pretrained.recipe_accuracy(known)
+    count, mean = len(training["test_accuracies"]), statistics.fmean(found)
+    error = max(spread, LEAST_SPREAD) * math.sqrt(1 / count + 1 / len(found))
+    difference = mean - told
     holds = abs(difference) <= SPREADS * error
     print(
-        f"{name}: mean of {len(found)} {statistics.fmean(found):.2%}, of the card's "
-        f"{len(told)} {statistics.fmean(told):.2%}: {difference / error:+.1f} standard "
-        f"errors, {'holds' if holds else 'DOES NOT HOLD'}",
+        f"{name}: mean of {len(found)} {mean:.2%}, of the card's {count} {told:.2%}: "
+        f"{difference / error:+.1f} standard errors, "
+        f"{'holds' if holds else 'DOES NOT HOLD'}",
         flush=True,
     )
     return holds

@@ -37,8 +37,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from zoo import console, course
+from zoo.accuracy import accuracy
 from zoo.course import DataOptions
-from zoo.course.training import accuracy, train
+from zoo.course.training import train
 
 NAME = "cifar10"
 PIXELS = {"mean": 120.71, "std": 64.15}  # over all training pixels, 0 to 255

@@ -36,6 +36,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from zoo import console, course
+from zoo.accuracy import accuracy_moved
 from zoo.course import DataOptions
 from zoo.course.training import train
 
@@ -81,15 +82,6 @@ def parameters(height, width, channels, filters, kernel=KERNEL):
     }
 
 
-def moved(images, down, right):
-    """Return images moved by so many pixels; zeros come in."""
-    height, width = images.shape[1:3]
-    margin = max(abs(down), abs(right))
-    wide = np.pad(images, [(0, 0), (margin, margin), (margin, margin), (0, 0)])
-    top, left = margin - down, margin - right
-    return wide[:, top : top + height, left : left + width]
-
-
 def build(shape, classes):
     """Return an untrained CNN with global max-pooling, and an MLP."""
     import keras
@@ -102,18 +94,6 @@ def build(shape, classes):
     outputs = keras.layers.Dense(classes, activation="softmax")(base.output)
     cnn = keras.Model(base.input, outputs, name="cnn")
     return {"cnn": cnn, "mlp": zoo.mlp(shape, (256, 128), classes=classes)}
-
-
-def shifted_accuracy(model, images, classes, shift):
-    """Return the accuracy on images that are moved, the mean over four directions."""
-    ways = [(0, shift), (0, -shift), (shift, 0), (-shift, 0)] if shift else [(0, 0)]
-    right = []
-    for way in ways:
-        images_there = moved(images, *way)
-        for at in range(0, len(images), 500):
-            outputs = model(images_there[at : at + 500], training=False)
-            right.append(np.argmax(outputs, -1) == classes[at : at + 500])
-    return np.concatenate(right).mean()
 
 
 def excitation(cnn):
@@ -183,7 +163,7 @@ def measure(run):
     config = run.config
     splits = run.load("mnist", limit=config.limit, validation=0, seed=config.seed)
     shape, classes = splits.train.x.shape[1:], len(splits.class_names)
-    images, labels = (part[: config.asked] for part in splits.test)
+    asked = [part[: config.asked] for part in splits.test]
     curves, inside = {"cnn": [], "mlp": []}, []
     for seed in run.bar(run.seeds, "Training", "pair of networks"):
         keras.utils.set_random_seed(seed)
@@ -191,7 +171,7 @@ def measure(run):
             epochs = config.cnn_epochs if kind == "cnn" else config.epochs
             train(model, splits.train, epochs, seed, 5e-3 if kind == "cnn" else 2e-3)
             curves[kind].append(
-                [shifted_accuracy(model, images, labels, shift) for shift in SHIFTS]
+                [accuracy_moved(model, asked, shift) for shift in SHIFTS]
             )
             if kind == "cnn":
                 inside.append(look_inside(model, splits.test.x, seed))

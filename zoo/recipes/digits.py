@@ -28,8 +28,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from zoo import console, course
+from zoo.accuracy import accuracy
 from zoo.course import DataOptions
-from zoo.course.training import accuracy, train
+from zoo.course.training import train
 
 NAME = "digits"
 SIDE = 16

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 NAME = "fashion_mnist"
 PIXELS = {"mean": 72.94, "std": 90.02}  # over all training pixels, 0 to 255
+DENSE = ("mlp", "my-dense")  # the others see a picture
 PROBE = 128  # images that the gradient monitor looks at the units with
 Activation = Literal["relu", "gelu", "silu", "elu", "tanh"]
 
@@ -97,7 +98,7 @@ def architecture(
     config: Config, input_shape=(28, 28, 1), pixels=PIXELS
 ) -> tuple[str, dict]:
     """Return the name of a builder of `zoo.models`, and its arguments."""
-    dense = config.model in ("mlp", "my-dense")
+    dense = config.model in DENSE
     arguments = {
         "input_shape": input_shape,
         "hidden_units" if dense else "filters": config.widths,
@@ -159,19 +160,16 @@ def space(
         config: the model, and the options that are not searched.
         presets: the recipe's.
     """
-    preset, convolutional = presets[config.model], config.model in ("cnn", "tiny")
-    residual = config.model.startswith("resnet")
+    preset, dense = presets[config.model], config.model in DENSE
     rate, epochs = preset.learning_rate, preset.epochs
     rate = hp.Float("learning_rate", rate / 5, rate * 5, sampling="log", default=rate)
     widths = preset.widths
-    if not residual:
+    if not config.model.startswith("resnet"):
         width = widths[0]
         width = hp.Int("width", width // 4, width * 2, sampling="log", default=width)
         # Of 28x28 pixels four blocks leave 2x2.
-        depth = hp.Int(
-            "depth", *((2, 4) if convolutional else (1, 3)), default=len(widths)
-        )
-        widths = (_filters if convolutional else _units)(widths, width, depth)
+        depth = hp.Int("depth", *((1, 3) if dense else (2, 4)), default=len(widths))
+        widths = (_units if dense else _filters)(widths, width, depth)
     hp.Choice(
         "regularization",
         ["none", "weight_decay", "dropout", "both"],
@@ -192,7 +190,7 @@ def space(
         "batch_size": hp.Choice("batch_size", [64, 128, 256, 512], default=128),
         "epochs": hp.Int("epochs", epochs // 2, epochs * 2, default=epochs),
     }
-    if convolutional or residual:
+    if not dense:
         searched["flip"] = hp.Boolean("flip", default=preset.flip)
         searched["shift"] = hp.Int("shift", 0, 2, default=preset.shift)
         searched["erase"] = hp.Int("erase", 0, 8, step=4, default=preset.erase)

@@ -26,8 +26,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from zoo import console, course
+from zoo.accuracy import accuracy
 from zoo.course import DataOptions
-from zoo.course.training import accuracy, train
+from zoo.course.training import train
 from zoo.recipes.fashion_mnist import PIXELS
 
 NAME = "features"
