@@ -61,7 +61,7 @@ def shipped(runs, tmp_path_factory):
     with no_source(folder / "data"), pytest.MonkeyPatch.context() as patch:
         patch.setattr(measuring, "ROUNDS", 1)
         with pytest.raises(SystemExit) as ended:
-            zoo_ship(runs, folder)
+            zoo_ship(reversed(runs), folder)
     assert ended.value.code == 0
     return folder
 
@@ -83,6 +83,7 @@ def folder(shipped, tmp_path, monkeypatch):
 def test_what_is_shipped(runs, shipped):
     known = json.loads((shipped / "fashion_mnist_tiny.json").read_text())
     assert known["training"]["seed"] == 2  # best on validation, though not on test
+    assert known["training"]["seeds"] == [0, 1, 2, 3, 4]  # whatever was named first
     assert known["training"]["test_accuracies"] == [0.0, 0.1, 0.2, 0.3, 0.4]
     assert known["training"]["command"] == (
         "python -m zoo.recipes.fashion_mnist --model tiny --epochs 1 --flip --seed 2 "

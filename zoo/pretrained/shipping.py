@@ -92,6 +92,7 @@ def ship(runs: list[record.Record], output: Path) -> Path:
 
     from zoo.export import loading
 
+    runs = sorted(runs, key=lambda run: run.metrics["seed"])
     best = max(runs, key=lambda run: run.metrics["validation_accuracy"])
     recipe = recipes.module(best.recipe)
     config = resuming.options_of(best.path, recipe.Config)
@@ -138,7 +139,7 @@ def _training(runs: list[record.Record], best: record.Record) -> dict:
     metrics = best.metrics
     return {
         "seed": metrics["seed"],
-        "seeds": sorted(run.metrics["seed"] for run in runs),
+        "seeds": [run.metrics["seed"] for run in runs],
         "test_accuracies": [run.metrics["test_accuracy"] for run in runs],
         "validation_accuracy": metrics["validation_accuracy"],
         "epochs": metrics["epochs"],
