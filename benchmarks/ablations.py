@@ -1,7 +1,7 @@
 """Which knobs pay: a preset, and the preset with one option changed at a time.
 
     python benchmarks/ablations.py RECIPE MODEL [--seeds 3] [--epochs N] [--limit N]
-        [--change "--erase 0" --change "--no-flip" ...]
+        [--change="--erase 0" --change=--no-flip ...]
 
 Each is trained on every seed, in turns, and judged on the validation images alone; the
 test set has no say. Without --change, a list of usual ones is tried. Prints a Markdown

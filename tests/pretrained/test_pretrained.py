@@ -16,6 +16,7 @@ from tests.conftest import ROOT, no_source, run_python
 from tests.test_cli import call
 from zoo import ZooError, data, pretrained
 from zoo.accuracy import accuracy, moved
+from zoo.export.classifier import Classifier
 from zoo.pretrained import cards, measuring, predict
 from zoo.recipes import fashion_mnist
 
@@ -306,6 +307,17 @@ def test_an_image_of_another_kind_is_made_fit(mode, tmp_path):
     for channels in (1, 3):
         seen = predict.read(path, (28, 28, channels))
         assert seen.shape == (28, 28, channels) and seen.dtype == np.uint8
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+@pytest.mark.parametrize("size", [(28, 28), (60, 45)])
+def test_an_image_is_prepared_as_an_exported_model_does_it(mode, size, tmp_path):
+    path = picture(tmp_path / "image.png", mode, size)
+    model = zoo.load("fashion_mnist_cnn")
+    classifier = Classifier(model, np.zeros((2, 28, 28, 1), np.uint8))
+    (expected,) = classifier.decode(tf.constant([path.read_bytes()])).numpy()
+    seen = predict.read(path, (28, 28, 1))
+    assert np.abs(seen.astype(int) - expected).max() <= 1
 
 
 def test_transparent_pixels_become_black(tmp_path):

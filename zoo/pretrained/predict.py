@@ -18,8 +18,9 @@ GREYS = " .:-=+*#%@"  # from black to white
 class Predict:
     """Print the most probable classes of image files.
 
-    An image is prepared as an exported model does it: transparent pixels become black,
-    colour becomes grey where the model takes grey, and it is resized.
+    An image is prepared as an exported model does it, to one level of 255: transparent
+    pixels become black, colour becomes grey where the model takes grey, and it is
+    resized.
     """
 
     images: Annotated[
