@@ -56,7 +56,7 @@ ROWS = (
     Row(24, "Hyper-parameters", "L1 L2", "random_search"),
     Row(25, "Fashion-MNIST", "L1", "clothes"),
     Row(26, "Handwritten digits", "L3", "digits"),
-    Row(27, "CIFAR-10", "L3", "cifar10"),
+    Row(27, "CIFAR-10", "L3", "templates"),
     Row(28, "Features seen", "L3", "features"),
     Row(29, "CNNs explained", "L5", "cnn_explained"),
     Row(30, "Overparametrization", "L5", "random_labels"),

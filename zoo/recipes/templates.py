@@ -41,7 +41,7 @@ from zoo.accuracy import accuracy
 from zoo.course import DataOptions
 from zoo.course.training import train
 
-NAME = "cifar10"
+NAME = "templates"
 PIXELS = {"mean": 120.71, "std": 64.15}  # over all training pixels, 0 to 255
 NETWORKS = {
     "softmax": "linear, softmax",
