@@ -316,26 +316,19 @@ def test_representative_images_are_raw(model, tmp_path):
         formats.litert(classifier, tmp_path, proof, IMAGES / 255)
 
 
-@pytest.mark.parametrize(
-    ("write", "module", "extra"),
-    [
-        (write_litert, "ai_edge_litert", "litert"),
-        (formats.onnx, "onnxruntime", "onnx"),
-        (formats.onnx, "tf2onnx", "onnx"),
-    ],
-)
+@pytest.mark.parametrize("module", ["onnxruntime", "tf2onnx"])
 def test_a_missing_package_is_told_with_its_cure(
-    write, module, extra, model, exported, tmp_path, monkeypatch
+    module, model, exported, tmp_path, monkeypatch
 ):
     monkeypatch.setitem(sys.modules, module, None)
-    cure = rf"{module} is not installed.*pip install 'keras-recipe-zoo\[{extra}\]'"
+    cure = rf"{module} is not installed.*pip install 'keras-recipe-zoo\[onnx\]'"
     with pytest.raises(ZooError, match=cure):
-        write(*certified(model)[:1], tmp_path, {})
+        formats.onnx(*certified(model)[:1], tmp_path, {})
     if module == "tf2onnx":  # which checking does without
         assert file_certificate.check(exported[1]) == []
         return
     with pytest.raises(ZooError, match=cure):
-        file_certificate.check(exported[extra == "onnx"])
+        file_certificate.check(exported[1])
 
 
 @pytest.fixture

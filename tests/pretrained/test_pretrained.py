@@ -93,6 +93,9 @@ def test_what_is_shipped(runs, shipped):
     content = (shipped / "fashion_mnist_tiny.npz").read_bytes()
     assert hashlib.sha256(content).hexdigest() == known["sha256"]
     assert known["bytes"] == len(content)
+    content = (shipped / "fashion_mnist_tiny.tflite").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == known["litert"]["sha256"]
+    assert len(content) < known["bytes"]  # 16 bits a weight
     card = (shipped / "fashion_mnist_tiny.md").read_text()
     for part in (
         "accuracy of the recipe, mean ± sd over 5 seeds | 20.00 ± 15.81 %",
@@ -286,8 +289,33 @@ def test_predict(folder, tmp_path, capsys):
     words = ["predict", str(path), "--model", "fashion_mnist_tiny", "--top", "2"]
     code, out, _ = call(capsys, *words)
     assert code == 0
-    lines = [f"  {expected[k]:7.2%}  {names[k]}" for k in (-expected).argsort()[:2]]
-    assert out.splitlines() == [str(path), *lines]
+    first, *lines = out.splitlines()
+    assert first == str(path) and len(lines) == 2
+    for line, index in zip(lines, (-expected).argsort(), strict=False):
+        percent, name = line.split(maxsplit=1)
+        assert name == names[index]
+        assert abs(float(percent[:-1]) / 100 - expected[index]) < 0.005
+
+
+def test_predict_does_without_tensorflow(tmp_path):
+    """Importing it takes seconds."""
+    picture(tmp_path / "noise.png")
+    code = (
+        "import sys; from zoo import cli\n"
+        "try: cli.main(['predict', 'noise.png'])\n"
+        "except SystemExit as ended: assert not ended.code\n"
+        "assert not {'tensorflow', 'keras', 'jax'} & set(sys.modules)\n"
+    )
+    done = run_python("-c", code, cwd=tmp_path)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert "%" in done.stdout
+
+
+def test_a_damaged_litert_file_is_refused(folder, images):
+    path = folder / "fashion_mnist_tiny.tflite"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ZooError, match="is damaged .*: install zoo again"):
+        pretrained.probabilities("fashion_mnist_tiny", np.zeros((1, 28, 28, 1), "u1"))
 
 
 def test_predict_draws_what_the_model_sees(folder, tmp_path, capsys):
@@ -372,8 +400,8 @@ def test_list_models(folder, capsys):
 
 def test_the_package_ships_models_of_12_mb_at_most():
     assert "fashion_mnist_cnn" in SHIPPED
-    files = list(pretrained.FOLDER.glob("*.npz"))
-    assert {path.stem for path in files} == set(SHIPPED)
+    files = [*pretrained.FOLDER.glob("*.npz"), *pretrained.FOLDER.glob("*.tflite")]
+    assert sorted(path.stem for path in files) == sorted(2 * SHIPPED)
     assert sum(path.stat().st_size for path in files) <= 12_000_000
 
 
@@ -385,6 +413,9 @@ def test_a_shipped_model(name):
     assert len(known["training"]["seeds"]) >= 5
     card = (pretrained.FOLDER / f"{name}.md").read_text()
     assert card == cards.card(known)  # made by the command, not by hand
+    shape = (8, *known["arguments"]["input_shape"])
+    x = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    np.testing.assert_allclose(pretrained.probabilities(name, x), model(x), atol=0.01)
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -16,10 +16,7 @@ from zoo.errors import ZooError
 from zoo.export import replay
 
 FLOAT, INT8, ONNX = "model.tflite", "model_int8.tflite", "model.onnx"
-_NEEDED = {
-    "litert": ("ai_edge_litert",),
-    "onnx": ("tf2onnx", "onnx", "onnxruntime"),
-}
+_NEEDED = {"onnx": ("tf2onnx", "onnx", "onnxruntime")}  # of an extra
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ def of_version(version: str | Path) -> list[Runtime]:
 
 def need(extra: str) -> None:
     """Raise a `ZooError` with the command that installs what an export lacks."""
-    for module in _NEEDED[extra]:
+    for module in _NEEDED.get(extra, ()):
         _need_module(module, extra)
 
 
@@ -72,7 +69,6 @@ def litert_ask(path: str | Path, reference: bool = False) -> replay.Ask:
         reference: use LiteRT's plain reference kernels, which round integers in
             another way than those for this processor.
     """
-    need("litert")
     with console.standard_error_held():  # it announces its delegate
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 

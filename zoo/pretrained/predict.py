@@ -7,8 +7,7 @@ from typing import Annotated
 import numpy as np
 from tyro.conf import Positional, arg
 
-from zoo import console, pretrained
-from zoo.accuracy import predict
+from zoo import pretrained
 from zoo.errors import ZooError, positive_integer
 
 GREYS = " .:-=+*#%@"  # from black to white
@@ -20,7 +19,7 @@ class Predict:
 
     An image is prepared as an exported model does it, to one level of 255: transparent
     pixels become black, colour becomes grey where the model takes grey, and it is
-    resized.
+    resized. LiteRT answers: TensorFlow is not loaded.
     """
 
     images: Annotated[
@@ -44,9 +43,7 @@ class Predict:
         top = min(positive_integer("--top", self.top), len(names))
         shape = known["arguments"]["input_shape"]
         pixels = [read(path, shape) for path in self.images]
-        console.import_keras()
-        model = pretrained.load(self.model)
-        probabilities = predict(model, np.stack(pixels))
+        probabilities = pretrained.probabilities(self.model, np.stack(pixels))
         for path, image, row in zip(self.images, pixels, probabilities, strict=True):
             print(path)
             if self.show:

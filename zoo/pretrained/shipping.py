@@ -12,7 +12,10 @@ import numpy as np
 from tyro.conf import Positional, arg
 
 from zoo import console, pretrained, recipes
+from zoo.data import Examples
 from zoo.errors import ZooError
+from zoo.export import formats
+from zoo.export.classifier import Classifier
 from zoo.files import replacing, writable, write_json
 from zoo.pretrained import cards, measuring
 from zoo.report import record
@@ -35,7 +38,7 @@ class Ship:
     ]
     """Five finished runs or more, such as runs/fashion_mnist/*-seed*."""
     output_dir: Path = pretrained.FOLDER
-    """The folder to write NAME.npz, NAME.json and NAME.md to."""
+    """The folder to write NAME.npz, NAME.tflite, NAME.json and NAME.md to."""
 
     def __call__(self):
         """Choose, measure, write, and print the card."""
@@ -82,7 +85,7 @@ def _options(run: record.Record) -> dict:
 
 
 def ship(runs: list[record.Record], output: Path) -> Path:
-    """Write the three files of a pretrained model; return the path of its card.
+    """Write the four files of a pretrained model; return the path of its card.
 
     Args:
         runs: finished, alike but for their seed.
@@ -123,6 +126,7 @@ def ship(runs: list[record.Record], output: Path) -> Path:
     facts |= {
         "sha256": hashlib.sha256(content).hexdigest(),
         "bytes": len(content),
+        "litert": litert(model, splits.test, output),
         **measuring.size(model),
         "inference": measuring.inference(model),
         "measured": measuring.measure(model, splits.test, mirror=config.flip),
@@ -132,6 +136,26 @@ def ship(runs: list[record.Record], output: Path) -> Path:
         beside.write_bytes(content)
     write_json(output / f"{name}.json", facts)
     return cards.write(facts, output)
+
+
+def litert(model, test: Examples, output: Path) -> dict:
+    """Write a model's LiteRT file; return its `sha256`, `bytes` and `accuracy`.
+
+    Args:
+        model: a pretrained one; its name is the file's.
+        test: the whole test set.
+        output: the folder to write to.
+    """
+    content = formats.half(Classifier(model, test.x[:2]))
+    path = output / f"{model.name}.tflite"
+    with replacing(path) as beside:
+        beside.write_bytes(content)
+    answers = pretrained.litert_answers(path, test.x)
+    return {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": len(content),
+        "accuracy": float((answers.argmax(1) == test.y).mean()),
+    }
 
 
 def _training(runs: list[record.Record], best: record.Record) -> dict:

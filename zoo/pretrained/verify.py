@@ -37,10 +37,13 @@ def weights(name: str, data_dir: Path | None, mirror: Path | None) -> bool:
     known = pretrained.facts(name)
     splits = _data(known, data_dir, mirror)
     flipped = "accuracy_flipped_too" in known["measured"]
+    told = known["measured"] | {"litert": known["litert"]["accuracy"]}
     measured = measuring.measure(pretrained.load(name), splits.test, flipped)
+    answers = pretrained.probabilities(name, splits.test.x)
+    measured["litert"] = float((answers.argmax(1) == splits.test.y).mean())
     print(f"{name}: {len(splits.test.y):,} test images")
     all_hold = True
-    rows = list(_rows(known["measured"], measured, known["class_names"]))
+    rows = list(_rows(told, measured, known["class_names"]))
     width = max(len(what) for what, *_ in rows)
     for what, told, found, tolerance in rows:
         holds = abs(told - found) <= tolerance + 1e-9
@@ -68,6 +71,7 @@ def _rows(told: dict, found: dict, names: list[str]) -> Iterator[tuple]:
     for key, what in (
         ("accuracy", "accuracy"),
         ("accuracy_flipped_too", "with the mirror image"),
+        ("litert", "of the LiteRT file"),
         ("calibration_error", "calibration error"),
     ):
         if key in told:
