@@ -42,7 +42,7 @@ def test_version(capsys):
 def test_list_shows_every_recipe_and_its_models(capsys):
     code, out, _ = call(capsys, "list")
     assert code == 0
-    assert recipes.models() == ["fashion_mnist", "mnist"]
+    assert recipes.models() == ["cifar10", "fashion_mnist", "fine_tuning", "mnist"]
     assert "zoo list --course" in out
     for model in ("cnn", "mlp", "my-dense", "tiny", "resnet10k"):
         assert re.search(rf"^\s+{model}\s.*%", out, re.MULTILINE)

@@ -12,6 +12,7 @@ def mlp(
     input_shape=(28, 28, 1),
     hidden_units=(256, 128),
     activation="relu",
+    batch_normalization=False,
     dropout=0.0,
     layer=None,
     mean=127.5,
@@ -28,6 +29,8 @@ def mlp(
         hidden_units: the width of each hidden layer, first to last; `()` gives a linear
             classifier.
         activation: of the hidden layers, by name or as a callable.
+        batch_normalization: whether what a hidden layer computes is normalized over the
+            batch before the activation.
         dropout: the share of hidden units that is dropped in training.
         layer: the fully connected layer to build it from, `keras.layers.Dense` or one
             with the same first arguments, such as `zoo.MyDenseLayer`.
@@ -55,6 +58,9 @@ def mlp(
     Example:
         >>> mlp(hidden_units=(64, 32)).count_params()
         52650
+
+    Reference:
+        Ioffe and Szegedy, "Batch Normalization", ICML 2015.
     """
     activation = get_activation("activation", activation)
     dropout = number("dropout", dropout, least=0, below=1)
@@ -62,7 +68,12 @@ def mlp(
     inputs, x = ends.images(input_shape, mean, std)
     x = layers.Flatten(data_format="channels_last", name="flatten")(x)
     for index, units in enumerate(ends.widths("hidden_units", hidden_units), start=1):
-        x = layer(units, activation=activation, name=f"hidden_{index}")(x)
+        if batch_normalization:
+            x = layer(units, activation=None, name=f"hidden_{index}")(x)
+            x = layers.BatchNormalization(momentum=0.9, name=f"norm_{index}")(x)
+            x = layers.Activation(activation, name=f"activation_{index}")(x)
+        else:
+            x = layer(units, activation=activation, name=f"hidden_{index}")(x)
         if dropout:
             x = layers.Dropout(dropout, name=f"dropout_{index}")(x)
     if include_top:

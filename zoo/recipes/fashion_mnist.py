@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 NAME = "fashion_mnist"
 PIXELS = {"mean": 72.94, "std": 90.02}  # over all training pixels, 0 to 255
-DENSE = ("mlp", "my-dense")  # the others see a picture
+DENSE = ("mlp", "my-dense", "mlp500k", "linear")  # the others see a picture
 PROBE = 128  # images that the gradient monitor looks at the units with
 Activation = Literal["relu", "gelu", "silu", "elu", "tanh"]
 
@@ -46,7 +46,9 @@ Activation = Literal["relu", "gelu", "silu", "elu", "tanh"]
 class Config(RunOptions):
     """The options of a run."""
 
-    model: Literal["cnn", "mlp", "my-dense", "tiny", "resnet10k"]
+    model: Literal[
+        "cnn", "mlp", "my-dense", "tiny", "mlp500k", "resnet10k", "resnet100k"
+    ]
     """Which network; the defaults below are this one's."""
     widths: tuple[int, ...]
     """Filters of each block, first to last, or units of each hidden layer."""
@@ -84,12 +86,27 @@ PRESETS = {
     "mlp": Config("mlp", widths=(256, 128), epochs=12, learning_rate=0.002),
     "my-dense": Config("my-dense", widths=(256, 128), epochs=12, learning_rate=0.002),
     "tiny": Config("tiny", widths=(16, 24, 16), epochs=6, learning_rate=0.01),
+    "mlp500k": Config(
+        "mlp500k",
+        widths=(512, 256),
+        epochs=40,
+        learning_rate=0.003,
+        dropout=0.3,
+    ),
     "resnet10k": Config(
         "resnet10k",
         widths=(8, 12, 14, 14),
         epochs=20,
         learning_rate=0.01,
         flip=True,
+    ),
+    "resnet100k": Config(
+        "resnet100k",
+        widths=(16, 32, 44, 56),
+        epochs=20,
+        learning_rate=0.01,
+        flip=True,
+        erase=8,
     ),
 }
 
@@ -109,6 +126,8 @@ def architecture(
     }
     if config.model == "my-dense":
         arguments["layer"] = zoo.MyDenseLayer
+    if config.model == "mlp500k":
+        arguments["batch_normalization"] = True
     if config.model.startswith("resnet"):
         return "small_resnet", arguments
     return "mlp" if dense else "small_cnn", arguments
@@ -116,15 +135,19 @@ def architecture(
 
 def build(config: Config, num_train: int = 54_000):
     """Return the compiled model, its learning rate laid out for `num_train` images."""
-    return compiled(architecture(config), config, num_train)
+    return compiled(network(architecture(config)), config, num_train)
 
 
-def compiled(network: tuple[str, dict], config: Config, num_train: int):
-    """Return the model of an `architecture`, compiled as `build` does."""
+def network(architecture: tuple[str, dict]):
+    """Return the untrained model of an `architecture`."""
+    builder, arguments = architecture
+    return getattr(zoo.models, builder)(**arguments)
+
+
+def compiled(model, config: Config, num_train: int):
+    """Return a model, compiled as `build` does."""
     import keras
 
-    builder, arguments = network
-    model = getattr(zoo.models, builder)(**arguments)
     schedule = pipeline.schedule(num_train, config.batch_size)
     steps = config.epochs * schedule.steps_per_epoch
     rising = max(1, steps // 10)
@@ -164,7 +187,7 @@ def space(
     rate, epochs = preset.learning_rate, preset.epochs
     rate = hp.Float("learning_rate", rate / 5, rate * 5, sampling="log", default=rate)
     widths = preset.widths
-    if not config.model.startswith("resnet"):
+    if widths and not config.model.startswith("resnet"):
         width = widths[0]
         width = hp.Int("width", width // 4, width * 2, sampling="log", default=width)
         # Of 28x28 pixels four blocks leave 2x2.

@@ -29,8 +29,8 @@ PIXELS = {"mean": 33.32, "std": 78.57}  # over all training pixels, 0 to 255
 class Config(fashion_mnist.Config):
     """The options of a run."""
 
-    model: Literal["mlp"]
-    """Which network."""
+    model: Literal["mlp", "resnet10k"]
+    """Which network; the defaults below are this one's."""
 
 
 PRESETS = {
@@ -40,6 +40,13 @@ PRESETS = {
         epochs=30,
         learning_rate=0.002,
         dropout=0.2,
+        shift=1,
+    ),
+    "resnet10k": Config(
+        "resnet10k",
+        widths=(8, 12, 14, 14),
+        epochs=16,
+        learning_rate=0.01,
         shift=1,
     ),
 }
@@ -52,7 +59,8 @@ def architecture(config: Config) -> tuple[str, dict]:
 
 def build(config: Config, num_train: int = 54_000):
     """Return the compiled model, its learning rate laid out for `num_train` images."""
-    return fashion_mnist.compiled(architecture(config), config, num_train)
+    model = fashion_mnist.network(architecture(config))
+    return fashion_mnist.compiled(model, config, num_train)
 
 
 def space(hp: "keras_tuner.HyperParameters", config: Config = PRESETS["mlp"]) -> Config:

@@ -1,0 +1,64 @@
+"""Fine-tuning: from pretrained weights, and from random ones, on few images."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import zoo
+from tests.recipes import image_models
+from tests.recipes.test_fashion_mnist import CLAIM
+from zoo import ZooError
+from zoo.recipes import fine_tuning
+
+LEAST = {"fine-tuned": 0.97, "from-scratch": 0.95}
+
+
+@pytest.mark.parametrize("model", fine_tuning.PRESETS)
+def test_a_short_run(model, only_the_sample, few_points, tmp_path, monkeypatch, capsys):
+    image_models.check_a_short_run(
+        fine_tuning, model, "mnist", tmp_path, monkeypatch, capsys
+    )
+
+
+def test_a_thousand_labelled_images():
+    assert all(preset.limit == 1000 for preset in fine_tuning.PRESETS.values())
+
+
+def test_where_the_weights_begin():
+    learned = zoo.load(fine_tuning.PRETRAINED).get_layer("conv_2").kernel
+    tuned, scratch = map(fine_tuning.build, fine_tuning.PRESETS.values())
+    np.testing.assert_array_equal(tuned.get_layer("conv_2").kernel, learned)
+    assert np.abs(scratch.get_layer("conv_2").kernel - learned).max() > 0.01
+    shapes = [[tuple(w.shape) for w in model.weights] for model in (tuned, scratch)]
+    assert shapes[0] == shapes[1]
+    assert all(weight.trainable for weight in tuned.trainable_variables)
+    # The classifier is new: it knows nothing of clothes.
+    top = zoo.load(fine_tuning.PRETRAINED).get_layer("predictions").kernel
+    assert np.abs(tuned.get_layer("predictions").kernel - top).max() > 0.01
+
+
+@pytest.mark.parametrize("model", fine_tuning.PRESETS)
+def test_the_default_of_its_space_is_the_preset(model):
+    image_models.check_its_space(fine_tuning, model)
+
+
+@pytest.mark.parametrize(
+    "option, value", [("widths", (8, 8)), ("activation", "silu"), ("dropout", 0.5)]
+)
+def test_what_the_pretrained_network_decides(option, value):
+    with pytest.raises(ZooError, match=f"--{option} is that of fashion_mnist_cnn"):
+        dataclasses.replace(fine_tuning.PRESETS["fine-tuned"], **{option: value})
+
+
+def test_claims_and_cards():
+    image_models.check_claims(fine_tuning, LEAST)
+    tuned, scratch = CLAIM.findall(fine_tuning.__doc__)
+    assert float(tuned[2]) > float(scratch[2])
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("model", fine_tuning.PRESETS)
+def test_at_full_size_the_claim_holds(model, tmp_path):
+    metrics = image_models.check_at_full_size(fine_tuning, model, tmp_path)
+    assert metrics["data"]["train"] == 900 and metrics["data"]["test"] == 10_000
