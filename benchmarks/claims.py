@@ -23,7 +23,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
     recipe = recipes.module(options.recipe)
-    print("    model      parameters  test accuracy    training", flush=True)
+    width = max(map(len, [*recipe.PRESETS, "model"]))
+    print(f"    {'model':{width}}  parameters  test accuracy    training", flush=True)
     for model in recipe.PRESETS:
         runs = [
             metrics_of(recipe, ["--model", model, "--seed", str(seed)])
@@ -34,8 +35,8 @@ def main() -> None:
         spread = statistics.stdev(accuracies) if len(runs) > 1 else 0.0
         seconds = statistics.median(run["train_seconds"] for run in runs)
         print(
-            f"    {model:10} {runs[0]['parameters']:10,}  {mean:.2f} ± {spread:.2f} % "
-            f"{seconds:8.0f} s",
+            f"    {model:{width}}  {runs[0]['parameters']:10,}  {mean:.2f} ± "
+            f"{spread:.2f} % {seconds:8.0f} s",
             flush=True,
         )
 

@@ -1,4 +1,4 @@
-"""Seconds of training until validation accuracy passes 90, 92, 93 and 94 %.
+"""Seconds of training until validation accuracy reaches 90, 92, 93 and 94 %.
 
     python benchmarks/time_to_accuracy.py [--seeds 5] [--presets cnn tiny ...]
         [--runs-dir FOLDER]
@@ -81,7 +81,7 @@ def table(seconds: dict[str, list], own: list[str]) -> str:
         seconds: of each contender, for each seed, the seconds until each target.
         own: the contenders that are the zoo's.
     """
-    lines = ["| until validation passes | " + " | ".join(f"{t:.0%}" for t in TARGETS)]
+    lines = ["| until validation reaches | " + " | ".join(f"{t:.0%}" for t in TARGETS)]
     lines += ["|---" * (len(TARGETS) + 1)]
     medians = {}
     for name, rows in seconds.items():
@@ -95,11 +95,9 @@ def table(seconds: dict[str, list], own: list[str]) -> str:
             cells.append(f"{median:.1f} s" if whole else some)
         lines.append(" | ".join([f"| {name}", *cells]))
     ratios = []
-    for mine, theirs in zip(
-        (min(medians[n][k] for n in own) for k in range(len(TARGETS))),
-        (min(medians[n][k] for n in medians if n not in own) for k in range(4)),
-        strict=True,
-    ):
+    for index in range(len(TARGETS)):
+        mine = min(medians[name][index] for name in own)
+        theirs = min(medians[name][index] for name in seconds if name not in own)
         ratios.append(f"{theirs / mine:.1f}" if theirs < math.inf else "-")
     lines.append(" | ".join(["| the zoo's best is faster, times", *ratios]))
     return "\n".join(f"{line} |" for line in lines)

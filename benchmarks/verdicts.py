@@ -20,6 +20,7 @@ from zoo.data import pipeline
 from zoo.recipes import fashion_mnist
 
 FEW = 6_000
+HEALTHY = ("cnn", "mlp", "my-dense", "tiny")  # presets of the recipe
 
 
 def _head():
@@ -247,8 +248,7 @@ def main() -> None:
             for job in ODD
         },
         "healthy": {
-            name: lambda seed, name=name: healthy(name, train, seed)
-            for name in fashion_mnist.PRESETS
+            name: lambda seed, name=name: healthy(name, train, seed) for name in HEALTHY
         },
     }
     for part in arguments.parts:

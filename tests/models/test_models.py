@@ -13,6 +13,9 @@ BUILDERS = {
     "mlp of MyDenseLayer": lambda **kwargs: zoo.mlp(
         (8, 8, 1), (12, 7), layer=zoo.MyDenseLayer, **kwargs
     ),
+    "mlp with batch normalization": lambda **kwargs: zoo.mlp(
+        (8, 8, 1), (12, 7), batch_normalization=True, **kwargs
+    ),
     "small_cnn": lambda **kwargs: zoo.small_cnn((8, 8, 1), (4, 7), **kwargs),
     "small_resnet": lambda **kwargs: zoo.small_resnet((8, 8, 1), (4, 5, 7), **kwargs),
 }
@@ -106,6 +109,15 @@ def test_the_shape_s_order_does_not_depend_on_keras_s_settings(build, images):
         assert build(classes=3)(images[0]).shape == (12, 3)
     finally:
         keras.config.set_image_data_format("channels_last")
+
+
+def test_mlp_normalizes_before_the_activation():
+    model = zoo.mlp((2, 2, 1), (3,), dropout=0.1, classes=2, batch_normalization=True)
+    names = [layer.name for layer in model.layers[3:]]
+    expected = ["hidden_1", "norm_1", "activation_1", "dropout_1", "predictions"]
+    assert names == expected
+    assert model.get_layer("hidden_1").activation is keras.activations.linear
+    assert model.count_params() == (4 * 3 + 3) + 4 * 3 + (3 * 2 + 2)
 
 
 def test_mlp_is_built_from_the_layer_it_is_given():

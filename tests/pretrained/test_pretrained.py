@@ -202,6 +202,7 @@ def test_verify(folder, only_the_sample, capsys):
     assert code == 0 and "1 of 1 models hold" in out and "DIFFERS" not in out
     for part in ("accuracy", "class Sandal", "moved by 2 pixels", "with noise of 25"):
         assert part in out
+    assert "of the LiteRT file" in out
 
 
 @pytest.mark.parametrize(
@@ -210,6 +211,7 @@ def test_verify(folder, only_the_sample, capsys):
         ("accuracy", 0.99, "accuracy"),
         ("calibration_error", 0.99, "calibration error"),
         ("accuracy_of_class", [0.99] * 10, "class Bag"),
+        ("litert", None, "of the LiteRT file"),
         ("accuracy_shifted", {"1": 0.99, "2": 0.99, "4": 0.99}, "moved by 1 pixels"),
         ("accuracy_with_noise", dict.fromkeys(("10", "25", "50"), 0.99), "noise of 50"),
     ],
@@ -219,7 +221,10 @@ def test_verify_finds_a_card_that_is_wrong(
 ):
     path = folder / "fashion_mnist_tiny.json"
     known = json.loads(path.read_text())
-    known["measured"][key] = value
+    if key == "litert":
+        known["litert"]["accuracy"] = 0.99
+    else:
+        known["measured"][key] = value
     path.write_text(json.dumps(known))
     code, out, err = call(capsys, "verify", "--all")
     assert code == 2 and "0 of 1 models hold" in out
@@ -440,6 +445,21 @@ def test_the_card_s_accuracy_on_the_whole_test_set(name, whole_fashion_mnist):
     told = pretrained.facts(name)["measured"]["accuracy"]
     found = accuracy(zoo.load(name), test)
     assert abs(found - told) <= 0.0005
+    quick = pretrained.probabilities(name, test.x).argmax(1) == test.y
+    assert abs(quick.mean() - pretrained.facts(name)["litert"]["accuracy"]) <= 0.0005
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((1, 28, 28, 1)),
+        np.zeros((1, 28, 28), np.uint8),
+        np.zeros((0, 28, 28, 1), np.uint8),
+    ],
+)
+def test_what_litert_is_asked_is_raw_images(images):
+    with pytest.raises(ZooError, match=r"must be uint8 \(n, 28, 28, 1\)"):
+        pretrained.probabilities("fashion_mnist_cnn", images)
 
 
 def test_on_jax_the_answers_are_the_same(tmp_path):

@@ -1,8 +1,10 @@
 """CIFAR-10: the steps of the main recipe, on photographs."""
 
 import pytest
+from keras_tuner import HyperParameters
 
 from tests.recipes import image_models
+from zoo import ZooError
 from zoo.recipes import cifar10
 
 LEAST = {"resnet100k": 0.86, "linear": 0.39}
@@ -23,6 +25,20 @@ def test_its_networks():
     assert standardise.scale == pytest.approx(1 / 64.15)
     assert standardise.offset == pytest.approx(-120.71 / 64.15)
     assert cifar10.build(cifar10.PRESETS["resnet100k"]).count_params() < 100_000
+
+
+@pytest.mark.parametrize("words", ["--widths 64", "--activation silu", "--dropout 0.1"])
+def test_a_linear_classifier_has_no_hidden_layers(words, tmp_path):
+    words = ["--model", "linear", *words.split()]
+    with pytest.raises(ZooError, match="has no hidden layers: leave out --widths"):
+        image_models.run(cifar10, *words, folder=tmp_path)
+
+
+def test_what_is_searched_of_a_linear_classifier():
+    hp = HyperParameters()
+    cifar10.space(hp, cifar10.PRESETS["linear"])
+    searched = {"learning_rate", "regularization", "weight_decay", "batch_size"}
+    assert set(hp.values) == searched | {"epochs"}
 
 
 @pytest.mark.parametrize("model", cifar10.PRESETS)

@@ -1,14 +1,12 @@
 """Fine-tuning: from pretrained weights, and from random ones, on few images."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 import zoo
 from tests.recipes import image_models
 from tests.recipes.test_fashion_mnist import CLAIM
-from zoo import ZooError
+from zoo import ZooError, data
 from zoo.recipes import fine_tuning
 
 LEAST = {"fine-tuned": 0.97, "from-scratch": 0.95}
@@ -21,8 +19,12 @@ def test_a_short_run(model, only_the_sample, few_points, tmp_path, monkeypatch, 
     )
 
 
-def test_a_thousand_labelled_images():
-    assert all(preset.limit == 1000 for preset in fine_tuning.PRESETS.values())
+@pytest.mark.parametrize("model", fine_tuning.PRESETS)
+def test_a_thousand_labelled_images(model, only_the_sample, monkeypatch):
+    load = data.load
+    monkeypatch.setattr(data, "load", lambda _, **how: load("fashion_mnist", **how))
+    splits = fine_tuning.load(fine_tuning.PRESETS[model])
+    assert len(splits.train.y) == 900 and len(splits.validation.y) == 100
 
 
 def test_where_the_weights_begin():
@@ -43,12 +45,10 @@ def test_the_default_of_its_space_is_the_preset(model):
     image_models.check_its_space(fine_tuning, model)
 
 
-@pytest.mark.parametrize(
-    "option, value", [("widths", (8, 8)), ("activation", "silu"), ("dropout", 0.5)]
-)
-def test_what_the_pretrained_network_decides(option, value):
-    with pytest.raises(ZooError, match=f"--{option} is that of fashion_mnist_cnn"):
-        dataclasses.replace(fine_tuning.PRESETS["fine-tuned"], **{option: value})
+@pytest.mark.parametrize("words", ["--widths 8 8", "--activation silu", "--dropout 1"])
+def test_what_the_pretrained_network_decides_is_no_option(words, tmp_path):
+    with pytest.raises(ZooError, match=words.split()[0]):
+        image_models.run(fine_tuning, *words.split(), folder=tmp_path)
 
 
 def test_claims_and_cards():

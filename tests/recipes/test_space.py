@@ -120,7 +120,8 @@ def test_parameters_are_counted_as_keras_does(model):
 def test_every_configuration_builds(model):
     for config in [*corners(model), *draws(model, 4)[1]]:
         built = build(config)
-        hidden = {"cnn": "activation_1", "tiny": "activation_1"}.get(model, "hidden_1")
+        separate = ("cnn", "tiny", "mlp-bn")
+        hidden = "activation_1" if model in separate else "hidden_1"
         activation = built.get_layer(hidden).activation
         assert activation.__name__ == config.activation
 

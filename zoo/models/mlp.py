@@ -12,7 +12,6 @@ def mlp(
     input_shape=(28, 28, 1),
     hidden_units=(256, 128),
     activation="relu",
-    batch_normalization=False,
     dropout=0.0,
     layer=None,
     mean=127.5,
@@ -21,6 +20,7 @@ def mlp(
     classes=10,
     classifier_activation="softmax",
     name="mlp",
+    batch_normalization=False,
 ):
     """Build a fully connected network that takes raw images.
 
@@ -29,8 +29,6 @@ def mlp(
         hidden_units: the width of each hidden layer, first to last; `()` gives a linear
             classifier.
         activation: of the hidden layers, by name or as a callable.
-        batch_normalization: whether what a hidden layer computes is normalized over the
-            batch before the activation.
         dropout: the share of hidden units that is dropped in training.
         layer: the fully connected layer to build it from, `keras.layers.Dense` or one
             with the same first arguments, such as `zoo.MyDenseLayer`.
@@ -41,6 +39,8 @@ def mlp(
         classes: number of classes, with `include_top`.
         classifier_activation: of the last layer; `None` returns logits.
         name: of the model.
+        batch_normalization: whether what a hidden layer computes is normalized over the
+            batch before the activation.
 
     Input shape:
         uint8 `(batch, height, width, channels)`, 0 to 255. Floats are cast, so images

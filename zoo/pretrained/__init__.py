@@ -19,7 +19,14 @@ from zoo.errors import ZooError, positive_integer, unknown
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["class_names", "facts", "list_models", "load", "summary"]
+__all__ = [
+    "class_names",
+    "facts",
+    "list_models",
+    "load",
+    "probabilities",
+    "summary",
+]
 
 FOLDER = Path(__file__).parent
 
@@ -152,14 +159,26 @@ def probabilities(name: str, images: np.ndarray) -> np.ndarray:
         images: uint8 `(n, height, width, channels)`, as for `load`.
 
     Raises:
-        ZooError: there is no such model, or the file is damaged.
+        ZooError: there is no such model, the images are not such, or the file is
+            damaged.
+
+    Example:
+        >>> probabilities("fashion_mnist_cnn", np.zeros((2, 28, 28, 1), "uint8")).shape
+        (2, 10)
     """
+    known, images = facts(name), np.asarray(images)
+    shape = tuple(known["arguments"]["input_shape"])
+    if images.dtype != np.uint8 or images.shape[1:] != shape or not len(images):
+        raise ZooError(
+            f"images must be uint8 (n, {', '.join(map(str, shape))}). Received: "
+            f"{images.dtype} {images.shape}"
+        )
     path = FOLDER / f"{name}.tflite"
-    _read(path, facts(name)["litert"]["sha256"])
+    _read(path, known["litert"]["sha256"])
     return litert_answers(path, images)
 
 
-def litert_answers(path: Path, images: np.ndarray) -> np.ndarray:
+def litert_answers(path: str | Path, images: np.ndarray) -> np.ndarray:
     """Return what a LiteRT file says of images, float32 `(n, classes)`."""
     from zoo.export.runtimes import litert_ask
 

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import io
 import statistics
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -123,34 +124,34 @@ def ship(runs: list[record.Record], output: Path) -> Path:
     file = io.BytesIO()
     np.savez(file, *model.get_weights())
     content = file.getvalue()
+    quick = formats.half(Classifier(model, splits.test.x[:2]))
     facts |= {
         "sha256": hashlib.sha256(content).hexdigest(),
         "bytes": len(content),
-        "litert": litert(model, splits.test, output),
+        "litert": litert(quick, splits.test),
         **measuring.size(model),
         "inference": measuring.inference(model),
         "measured": measuring.measure(model, splits.test, mirror=config.flip),
         "keras": keras.__version__,
     }
-    with replacing(output / f"{name}.npz") as beside:
-        beside.write_bytes(content)
+    for suffix, written in ((".npz", content), (".tflite", quick)):
+        with replacing(output / f"{name}{suffix}") as beside:
+            beside.write_bytes(written)
     write_json(output / f"{name}.json", facts)
     return cards.write(facts, output)
 
 
-def litert(model, test: Examples, output: Path) -> dict:
-    """Write a model's LiteRT file; return its `sha256`, `bytes` and `accuracy`.
+def litert(content: bytes, test: Examples) -> dict:
+    """Return the `sha256`, `bytes` and `accuracy` of a LiteRT file.
 
     Args:
-        model: a pretrained one; its name is the file's.
+        content: of the file.
         test: the whole test set.
-        output: the folder to write to.
     """
-    content = formats.half(Classifier(model, test.x[:2]))
-    path = output / f"{model.name}.tflite"
-    with replacing(path) as beside:
-        beside.write_bytes(content)
-    answers = pretrained.litert_answers(path, test.x)
+    with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
+        file.write(content)
+        file.flush()
+        answers = pretrained.litert_answers(file.name, test.x)
     return {
         "sha256": hashlib.sha256(content).hexdigest(),
         "bytes": len(content),

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from zoo import console, data
+from zoo.errors import ZooError
 from zoo.recipes import fashion_mnist
 
 if TYPE_CHECKING:
@@ -31,6 +32,15 @@ class Config(fashion_mnist.Config):
 
     model: Literal["resnet100k", "linear"]
     """Which network; the defaults below are this one's."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        hidden = self.widths, self.activation, self.dropout
+        if self.model == "linear" and hidden != ((), "relu", 0):
+            raise ZooError(
+                "a linear classifier has no hidden layers: leave out --widths, "
+                "--activation and --dropout."
+            )
 
 
 PRESETS = {

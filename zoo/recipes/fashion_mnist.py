@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 NAME = "fashion_mnist"
 PIXELS = {"mean": 72.94, "std": 90.02}  # over all training pixels, 0 to 255
-DENSE = ("mlp", "my-dense", "mlp500k", "linear")  # the others see a picture
+DENSE = ("mlp", "my-dense", "mlp-bn", "linear")  # the others see a picture
 PROBE = 128  # images that the gradient monitor looks at the units with
 Activation = Literal["relu", "gelu", "silu", "elu", "tanh"]
 
@@ -47,7 +47,7 @@ class Config(RunOptions):
     """The options of a run."""
 
     model: Literal[
-        "cnn", "mlp", "my-dense", "tiny", "mlp500k", "resnet10k", "resnet100k"
+        "cnn", "mlp", "my-dense", "tiny", "mlp-bn", "resnet10k", "resnet100k"
     ]
     """Which network; the defaults below are this one's."""
     widths: tuple[int, ...]
@@ -86,8 +86,8 @@ PRESETS = {
     "mlp": Config("mlp", widths=(256, 128), epochs=12, learning_rate=0.002),
     "my-dense": Config("my-dense", widths=(256, 128), epochs=12, learning_rate=0.002),
     "tiny": Config("tiny", widths=(16, 24, 16), epochs=6, learning_rate=0.01),
-    "mlp500k": Config(
-        "mlp500k",
+    "mlp-bn": Config(
+        "mlp-bn",
         widths=(512, 256),
         epochs=40,
         learning_rate=0.003,
@@ -126,7 +126,7 @@ def architecture(
     }
     if config.model == "my-dense":
         arguments["layer"] = zoo.MyDenseLayer
-    if config.model == "mlp500k":
+    if config.model == "mlp-bn":
         arguments["batch_normalization"] = True
     if config.model.startswith("resnet"):
         return "small_resnet", arguments
@@ -193,26 +193,30 @@ def space(
         # Of 28x28 pixels four blocks leave 2x2.
         depth = hp.Int("depth", *((1, 3) if dense else (2, 4)), default=len(widths))
         widths = (_units if dense else _filters)(widths, width, depth)
+    # Without hidden layers there is nothing to drop out, and no activation.
+    ways = ["none", "weight_decay", *(["dropout", "both"] if preset.widths else [])]
     hp.Choice(
-        "regularization",
-        ["none", "weight_decay", "dropout", "both"],
-        default="both" if preset.dropout else "weight_decay",
+        "regularization", ways, default="both" if preset.dropout else "weight_decay"
     )
     with hp.conditional_scope("regularization", ["weight_decay", "both"]):
         weight_decay = hp.Float(
             "weight_decay", 0.01, 1, sampling="log", default=preset.weight_decay
         )
-    with hp.conditional_scope("regularization", ["dropout", "both"]):
-        dropout = hp.Float("dropout", 0.05, 0.5, default=preset.dropout or 0.2)
+    dropout = 0
+    if preset.widths:
+        with hp.conditional_scope("regularization", ["dropout", "both"]):
+            dropout = hp.Float("dropout", 0.05, 0.5, default=preset.dropout or 0.2)
     searched = {
         "widths": widths,
-        "learning_rate": _short(rate),
-        "weight_decay": _short(weight_decay or 0),
-        "dropout": _short(dropout or 0),
-        "activation": hp.Choice("activation", get_args(Activation), default="relu"),
+        "learning_rate": short(rate),
+        "weight_decay": short(weight_decay or 0),
+        "dropout": short(dropout or 0),
         "batch_size": hp.Choice("batch_size", [64, 128, 256, 512], default=128),
         "epochs": hp.Int("epochs", epochs // 2, epochs * 2, default=epochs),
     }
+    if preset.widths:
+        kinds = get_args(Activation)
+        searched["activation"] = hp.Choice("activation", kinds, default="relu")
     if not dense:
         searched["flip"] = hp.Boolean("flip", default=preset.flip)
         searched["shift"] = hp.Int("shift", 0, 2, default=preset.shift)
@@ -247,7 +251,7 @@ def _units(preset, width, depth):
     return tuple(width // 2**index for index in range(depth))
 
 
-def _short(value):
+def short(value):
     """Round to three digits, so that a command line stays readable."""
     return float(f"{value:.3g}")
 

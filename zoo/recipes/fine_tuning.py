@@ -21,9 +21,10 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from tyro.conf import Suppress
+
 import zoo
 from zoo import console, data, pretrained
-from zoo.errors import ZooError
 from zoo.recipes import fashion_mnist
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 NAME = "fine_tuning"
 PRETRAINED = "fashion_mnist_cnn"
+_NETWORK = pretrained.facts(PRETRAINED)["arguments"]
 
 
 @dataclass(frozen=True)
@@ -39,23 +41,16 @@ class Config(fashion_mnist.Config):
 
     model: Literal["fine-tuned", "from-scratch"]
     """Where the weights begin; the defaults below are this one's."""
-    limit: int | None = 1000
+    widths: Suppress[tuple[int, ...]]  # the pretrained network's, as the next two
+    activation: Suppress[fashion_mnist.Activation] = _NETWORK["activation"]
+    dropout: Suppress[float] = _NETWORK["dropout"]
+    limit: int | None = dataclasses.field(default=1000, kw_only=True)
     """So many labelled images, a tenth of which validates."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        learned = fashion_mnist.PRESETS["cnn"]
-        for option in ("widths", "activation", "dropout"):
-            if getattr(self, option) != getattr(learned, option):
-                raise ZooError(
-                    f"--{option} is that of {PRETRAINED}, which this recipe begins "
-                    f"with. Received: {getattr(self, option)!r}"
-                )
 
 
 _FINE_TUNED = Config(
     "fine-tuned",
-    widths=fashion_mnist.PRESETS["cnn"].widths,
+    widths=tuple(_NETWORK["filters"]),
     epochs=60,
     learning_rate=0.01,
     batch_size=64,
@@ -69,8 +64,8 @@ PRESETS = {
 
 def architecture(config: Config) -> tuple[str, dict]:
     """Return the name of a builder of `zoo.models`, and its arguments."""
-    known = pretrained.facts(PRETRAINED)
-    return known["builder"], known["arguments"] | {"name": config.model}
+    name = config.model.replace("-", "_")
+    return pretrained.facts(PRETRAINED)["builder"], _NETWORK | {"name": name}
 
 
 def build(config: Config, num_train: int = 900):
@@ -88,8 +83,10 @@ def space(hp: "keras_tuner.HyperParameters", config: Config = _FINE_TUNED) -> Co
     rate, epochs = preset.learning_rate, preset.epochs
     return dataclasses.replace(
         config,
-        learning_rate=hp.Float(
-            "learning_rate", rate / 10, rate * 10, sampling="log", default=rate
+        learning_rate=fashion_mnist.short(
+            hp.Float(
+                "learning_rate", rate / 10, rate * 10, sampling="log", default=rate
+            )
         ),
         epochs=hp.Int("epochs", epochs // 3, epochs * 3, default=epochs),
         shift=hp.Int("shift", 0, 2, default=preset.shift),

@@ -202,6 +202,8 @@ def _code(recipe) -> str:
     files = {Path(recipe.__file__), here / "layers.py", here / "data" / "pipeline.py"}
     files |= {here / "recipes" / "fashion_mnist.py"}  # whose steps others take
     files |= set((here / "models").glob("*.py"))
+    if hasattr(recipe, "PRETRAINED"):  # whose weights it begins with
+        files.add(here / "pretrained" / f"{recipe.PRETRAINED}.json")
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(path.read_bytes())
