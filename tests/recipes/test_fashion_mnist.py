@@ -14,12 +14,10 @@ import pytest
 import tensorflow as tf
 
 from tests.conftest import ROOT, run_python
+from tests.recipes.image_models import CLAIM
 from zoo import ZooError, data
 from zoo.recipes import fashion_mnist
 
-CLAIM = re.compile(
-    r"^ +(\S+) +([\d,]+) +([\d.]+) ± ([\d.]+) % +([\d.]+) s$", re.MULTILINE
-)
 # What each model must reach on the whole set; the claims are means over seeds.
 LEAST = {"cnn": 0.92, "mlp": 0.895, "my-dense": 0.895, "tiny": 0.90}
 LEAST |= {"mlp-bn": 0.90, "resnet10k": 0.915, "resnet100k": 0.93}

@@ -5,7 +5,6 @@ import pytest
 
 import zoo
 from tests.recipes import image_models
-from tests.recipes.test_fashion_mnist import CLAIM
 from zoo import ZooError, data
 from zoo.recipes import fine_tuning
 
@@ -53,7 +52,7 @@ def test_what_the_pretrained_network_decides_is_no_option(words, tmp_path):
 
 def test_claims_and_cards():
     image_models.check_claims(fine_tuning, LEAST)
-    tuned, scratch = CLAIM.findall(fine_tuning.__doc__)
+    tuned, scratch = image_models.CLAIM.findall(fine_tuning.__doc__)
     assert float(tuned[2]) > float(scratch[2])
 
 
