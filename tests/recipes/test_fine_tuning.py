@@ -23,7 +23,7 @@ def test_a_thousand_labelled_images(model, only_the_sample, monkeypatch):
     load = data.load
     monkeypatch.setattr(data, "load", lambda _, **how: load("fashion_mnist", **how))
     splits = fine_tuning.load(fine_tuning.PRESETS[model])
-    assert len(splits.train.y) == 900 and len(splits.validation.y) == 100
+    assert len(splits.train.y) == len(splits.validation.y) == 1000
 
 
 def test_where_the_weights_begin():
@@ -60,4 +60,4 @@ def test_claims_and_cards():
 @pytest.mark.parametrize("model", fine_tuning.PRESETS)
 def test_at_full_size_the_claim_holds(model, tmp_path):
     metrics = image_models.check_at_full_size(fine_tuning, model, tmp_path)
-    assert metrics["data"]["train"] == 900 and metrics["data"]["test"] == 10_000
+    assert metrics["data"]["train"] == 1000 and metrics["data"]["test"] == 10_000

@@ -52,7 +52,14 @@ PRESETS = {
         flip=True,
         shift=2,
     ),
-    "linear": Config("linear", widths=(), epochs=20, learning_rate=0.0005),
+    "linear": Config(
+        "linear",
+        widths=(),
+        epochs=20,
+        learning_rate=0.001,
+        flip=True,
+        shift=1,
+    ),
 }
 
 

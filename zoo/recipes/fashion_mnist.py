@@ -256,16 +256,17 @@ def short(value):
     return float(f"{value:.3g}")
 
 
-def load(config: Config, name: str = NAME) -> data.Splits:
+def load(config: Config, name: str = NAME, validation: float = 0.1) -> data.Splits:
     """Return the images of a data set for training, validation and test."""
+    how = {"limit": config.limit, "validation": validation}
     if config.stream:
-        return stream.load(name, data_dir=config.data_dir, limit=config.limit)
+        return stream.load(name, data_dir=config.data_dir, **how)
     return data.load(
         name,
         data_dir=config.data_dir,
         mirror=config.mirror,
-        limit=config.limit,
         seed=config.seed,
+        **how,
     )
 
 
