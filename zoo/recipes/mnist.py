@@ -29,8 +29,8 @@ PIXELS = {"mean": 33.32, "std": 78.57}  # over all training pixels, 0 to 255
 class Config(fashion_mnist.Config):
     """The options of a run."""
 
-    model: Literal["mlp", "resnet10k"]
-    """Which network; the defaults below are this one's."""
+    model: Literal["mlp"]
+    """Which network."""
 
 
 PRESETS = {
@@ -40,13 +40,6 @@ PRESETS = {
         epochs=30,
         learning_rate=0.002,
         dropout=0.2,
-        shift=1,
-    ),
-    "resnet10k": Config(
-        "resnet10k",
-        widths=(8, 12, 14, 14),
-        epochs=16,
-        learning_rate=0.01,
         shift=1,
     ),
 }
