@@ -479,15 +479,19 @@ def test_on_jax_the_answers_are_the_same(tmp_path):
     )
 
 
-def test_the_exported_model_of_the_checkout_is_the_pretrained_one(capsys):
-    version = ROOT / "saved_models" / "fashion_mnist_cnn" / "1"
+@pytest.mark.parametrize(
+    "name", ["cifar10_resnet100k", "fashion_mnist_cnn", "fashion_mnist_resnet100k"]
+)
+def test_the_exported_model_of_the_checkout_is_the_pretrained_one(name, capsys):
+    version = ROOT / "saved_models" / name / "1"
     assert call(capsys, "check-export", str(version))[0] == 0
     certified = json.loads((version / "assets.extra" / "certificate.json").read_text())
-    known = pretrained.facts("fashion_mnist_cnn")
+    known = pretrained.facts(name)
     assert certified["command"] == known["training"]["command"]
     assert certified["data"]["digest"] == known["data"]["digest"]
-    x = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), np.uint8)
+    shape = (4, *known["arguments"]["input_shape"])
+    x = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     served = tf.saved_model.load(str(version)).signatures["serving_default"]
-    expected = zoo.load("fashion_mnist_cnn")(x)
+    expected = zoo.load(name)(x)
     found = served(images=tf.constant(x))["probabilities"]
     np.testing.assert_allclose(found, expected, atol=1e-5)
