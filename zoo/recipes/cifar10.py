@@ -5,7 +5,8 @@ does: it trains on 45,000 images, chooses the epoch on 5,000 and evaluates it on
 the 10,000 of the test set:
 
     model       parameters  test accuracy    training
-CLAIMS
+    resnet100k     96,442  87.47 ± 0.28 %      405 s
+    linear         30,730  41.49 ± 0.16 %        8 s
 
 Accuracy: mean ± standard deviation over seeds 0 to 4. Training: median seconds on two
 CPU cores (AMD EPYC). `python benchmarks/claims.py cifar10` measures it again.

@@ -5,13 +5,14 @@ Fashion-MNIST, chooses the epoch on another 1,000 and evaluates it once on the 1
 the test set:
 
     model         parameters  test accuracy    training
-CLAIMS
+    fine-tuned        96,154  85.82 ± 0.48 %       22 s
+    from-scratch      96,154  84.90 ± 0.54 %       22 s
 
 `fine-tuned` begins with the weights of `cifar10_resnet100k`, learned from photographs
 in colour; of grey pictures a pixel has the same value in all three colours, so the
 first kernels are summed over them. `from-scratch` is the same network, from random
-weights. The learning rate is that which was best for each of them on 10,000 other
-training images: see `docs/pretrained.md`.
+weights. Each has the learning rate that was best for it, without the test set: see
+`docs/pretrained.md`.
 
 Accuracy: mean ± standard deviation over seeds 0 to 4, each of which picks images of
 its own. Training: median seconds on two CPU cores (AMD EPYC).
@@ -54,13 +55,15 @@ _FINE_TUNED = Config(
     "fine-tuned",
     widths=tuple(_NETWORK["filters"]),
     epochs=40,
-    learning_rate=0.03,
+    learning_rate=0.01,
     batch_size=64,
     flip=True,
 )
 PRESETS = {
     "fine-tuned": _FINE_TUNED,
-    "from-scratch": dataclasses.replace(_FINE_TUNED, model="from-scratch"),
+    "from-scratch": dataclasses.replace(
+        _FINE_TUNED, model="from-scratch", learning_rate=0.03
+    ),
 }
 
 
