@@ -14,17 +14,14 @@ With --runs-dir the records of the presets' runs are kept there.
 """
 
 import argparse
-import contextlib
 import functools
 import importlib.util
-import io
 import math
 import statistics
-import tempfile
 import time
 from unittest import mock
 
-from timing import whole_fashion_mnist
+from timing import metrics_of, whole_fashion_mnist
 
 from zoo import data
 from zoo.recipes import fashion_mnist
@@ -47,25 +44,24 @@ def main() -> None:
     parser.add_argument("--runs-dir")
     asked = parser.parse_args()
     whole_fashion_mnist()
-    with tempfile.TemporaryDirectory() as folder:
-        own = {
-            f"zoo, {name}": functools.partial(preset, name, folder, asked.runs_dir)
-            for name in asked.presets
-        }
-        others = {"Keras documentation's convnet": keras_convnet}
-        if importlib.util.find_spec("torch"):
-            others["the same in PyTorch"] = torch_convnet
-        seconds = {name: [] for name in own | others}
-        for seed in range(asked.seeds):
-            for name, contender in (own | others).items():
-                progress = contender(seed)
-                seconds[name].append([until(progress, t) for t in TARGETS])
-                best = max(accuracy for _, accuracy in progress)
-                print(
-                    f"seed {seed}: {name:30} {progress[-1][0]:6.1f} s, "
-                    f"{len(progress):2} epochs, best {best:.2%}",
-                    flush=True,
-                )
+    own = {
+        f"zoo, {name}": functools.partial(preset, name, asked.runs_dir)
+        for name in asked.presets
+    }
+    others = {"Keras documentation's convnet": keras_convnet}
+    if importlib.util.find_spec("torch"):
+        others["the same in PyTorch"] = torch_convnet
+    seconds = {name: [] for name in own | others}
+    for seed in range(asked.seeds):
+        for name, contender in (own | others).items():
+            progress = contender(seed)
+            seconds[name].append([until(progress, t) for t in TARGETS])
+            best = max(accuracy for _, accuracy in progress)
+            print(
+                f"seed {seed}: {name:30} {progress[-1][0]:6.1f} s, "
+                f"{len(progress):2} epochs, best {best:.2%}",
+                flush=True,
+            )
     print(table(seconds, list(own)))
 
 
@@ -123,7 +119,7 @@ class Clock:
         return keras.callbacks.LambdaCallback(on_train_begin=begin, on_epoch_end=note)
 
 
-def preset(name: str, folder: str, runs_dir: str | None, seed: int) -> Progress:
+def preset(name: str, runs_dir: str | None, seed: int) -> Progress:
     """Run the recipe's own command, and return how it went."""
     clock = Clock()
 
@@ -133,12 +129,8 @@ def preset(name: str, folder: str, runs_dir: str | None, seed: int) -> Progress:
             return [*others, clock.callback(), resume]
 
     words = ["--model", name, "--seed", str(seed)]
-    words += ["--runs-dir", runs_dir or folder, "--saved-models-dir", folder]
-    with (
-        mock.patch.object(fashion_mnist, "Run", Clocked),
-        contextlib.redirect_stdout(io.StringIO()),
-    ):
-        fashion_mnist.main(words)
+    with mock.patch.object(fashion_mnist, "Run", Clocked):
+        metrics_of(fashion_mnist, words, runs_dir)
     return clock.progress
 
 

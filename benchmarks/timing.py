@@ -20,10 +20,15 @@ def whole_fashion_mnist() -> data.Splits:
     return splits
 
 
-def metrics_of(recipe: ModuleType, words: list[str]) -> dict:
-    """Return the metrics of a recipe's run, which leaves nothing behind."""
+def metrics_of(
+    recipe: ModuleType, words: list[str], runs_dir: str | None = None
+) -> dict:
+    """Return the metrics of a recipe's run, which leaves nothing behind.
+
+    Or its record alone, in `runs_dir`.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        places = ["--runs-dir", folder, "--saved-models-dir", folder]
+        places = ["--runs-dir", runs_dir or folder, "--saved-models-dir", folder]
         with contextlib.redirect_stdout(io.StringIO()):
             return recipe.main([*words, *places])
 

@@ -44,7 +44,8 @@ def check_a_short_run(recipe, model, asks, folder, monkeypatch, capsys):
     assert asked == [asks] and metrics["recipe"] == recipe.NAME
     (path,) = (folder / "runs" / recipe.NAME).iterdir()
     config = json.loads((path / "config.json").read_text())
-    assert config["model"] == model
+    preset = recipe.PRESETS[model]
+    assert config["model"] == model and config["shift"] == preset.shift
     command = f"python -m zoo.recipes.{recipe.NAME} --model {model}"
     assert metrics["command"].startswith(command)
     assert (folder / "s" / f"{recipe.NAME}_{model}" / "1").is_dir()

@@ -16,7 +16,7 @@ from zoo.errors import ZooError
 from zoo.export import replay
 
 FLOAT, INT8, ONNX = "model.tflite", "model_int8.tflite", "model.onnx"
-_NEEDED = {"onnx": ("tf2onnx", "onnx", "onnxruntime")}  # of an extra
+_NEEDED = {"litert": (), "onnx": ("tf2onnx", "onnx", "onnxruntime")}  # of an extra
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def of_version(version: str | Path) -> list[Runtime]:
 
 def need(extra: str) -> None:
     """Raise a `ZooError` with the command that installs what an export lacks."""
-    for module in _NEEDED.get(extra, ()):
+    for module in _NEEDED[extra]:
         _need_module(module, extra)
 
 
