@@ -66,6 +66,6 @@ def _devices() -> list[str]:
     devices = tf.config.list_physical_devices()
     lines = [f"{device.device_type} {device.name}" for device in devices]
     if not any(device.device_type == "GPU" for device in devices):
-        hint = f"with an NVIDIA card: pip install '{DISTRIBUTION}[gpu]'"
+        hint = "with an NVIDIA card, in a checkout: pip install -e '.[gpu]'"
         lines.append(f"no GPU, which no recipe needs; {hint}")
     return lines

@@ -28,7 +28,7 @@ class Verify(Rows):
     retrain: bool = False
     """Train the models again, and compare the mean accuracy with the card's."""
     seeds: int = 3
-    """How often to train each again."""
+    """How often --retrain trains each."""
     course: bool = False
     """Verify the rows of the course: zoo list --course shows them."""
     runs_dir: Path = Path("runs")

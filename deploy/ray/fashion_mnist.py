@@ -3,7 +3,7 @@
     python deploy/ray/fashion_mnist.py --workers 2 -- --model mlp --seed 1
 
 Start it from a folder that all nodes see: the record and the SavedModel are left there.
-Needs `pip install 'keras-recipe-zoo[ray]'` on all of them.
+Needs `pip install -e '.[ray]'`, in a checkout, on all of them.
 """
 
 import argparse

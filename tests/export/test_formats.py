@@ -321,7 +321,7 @@ def test_a_missing_package_is_told_with_its_cure(
     module, model, exported, tmp_path, monkeypatch
 ):
     monkeypatch.setitem(sys.modules, module, None)
-    cure = rf"{module} is not installed.*pip install 'keras-recipe-zoo\[onnx\]'"
+    cure = rf"{module} is not installed.*pip install -e '\.\[onnx\]'"
     with pytest.raises(ZooError, match=cure):
         formats.onnx(*certified(model)[:1], tmp_path, {})
     if module == "tf2onnx":  # which checking does without

@@ -21,10 +21,10 @@ class Rows:
     """Which rows of the course are run, and how."""
 
     rows: tuple[int, ...] = ()
-    """The numbers of the rows; none are all of them."""
+    """Rows of the course, by number; none are all of them."""
     quick: bool = False
-    """The settings below 20 s each; their numbers are not compared with the published
-    ones, only with the claims."""
+    """The rows' settings below 20 s each; their numbers are not compared with the
+    published ones, only with the claims."""
     data_dir: Path | None = None
     """Where TensorFlow Datasets keeps data; None is ~/tensorflow_datasets."""
     mirror: Path | None = None

@@ -56,8 +56,8 @@ def need(extra: str) -> None:
 def _need_module(module, extra):
     if importlib.util.find_spec(module) is None:
         raise ZooError(
-            f"{module} is not installed, which the format {extra} needs: pip install "
-            f"'keras-recipe-zoo[{extra}]'"
+            f"{module} is not installed, which the format {extra} needs; in a "
+            f"checkout: pip install -e '.[{extra}]'"
         )
 
 

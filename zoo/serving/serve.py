@@ -84,8 +84,8 @@ def _need_extra() -> None:
     missing = [name for name in _EXTRA if importlib.util.find_spec(name) is None]
     if missing:
         raise ZooError(
-            f"zoo serve needs {', '.join(missing)}: "
-            'pip install "keras-recipe-zoo[serve]" brings all of it.'
+            f"zoo serve needs {', '.join(missing)}; in a checkout, "
+            "pip install -e '.[serve]' brings all of it."
         )
 
 
