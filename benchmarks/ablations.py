@@ -59,6 +59,8 @@ def main() -> None:
         return options.parse_recipe(recipe.NAME, recipe.PRESETS, argv, recipe.__doc__)
 
     changes = asked.change or [c for c in CHANGES if differs(parsed, c)]
+    for change in changes:
+        parsed(*change.split())  # before the first training
     runs = {change: [] for change in ["", *changes]}
     for seed in map(str, range(asked.seeds)):
         for change in runs:  # in turns: the machine has its moods

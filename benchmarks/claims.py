@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("recipe", nargs="?", default="fashion_mnist")
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
-    recipe = recipes.module(options.recipe)
+    recipe = recipes.model(options.recipe, "claims")
     width = max(map(len, [*recipe.PRESETS, "model"]))
     print(f"    {'model':{width}}  parameters  test accuracy    training", flush=True)
     for model in recipe.PRESETS:

@@ -4,8 +4,8 @@
 
 For each preset of `fashion_mnist`: the median time of a step, of the recipe's own
 batches; the share of the machine's arithmetic limit that it reaches; and a profile, the
-share of each kind of operation in the time of all of them. Then, of the first, what
-else can be tried with the same network, in turns, as ratios to the recipe's way.
+share of each kind of operation in the time of all that are listed. Then, of the first,
+what else can be tried with the same network, in turns, as ratios to the recipe's way.
 
 The limit is what a product of two square matrices reaches here, timed in the same run.
 The arithmetic of a step is taken as three times that of the forward pass, which is

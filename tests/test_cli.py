@@ -1,14 +1,20 @@
 """The command `zoo`, as it is typed."""
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 import zoo
 from tests.conftest import run_python
 from tests.data import shapes
-from zoo import cli, recipes
+from zoo import cli, console, recipes
 from zoo.training import options
+
+MAIN = "from zoo.cli import main; main()"
 
 
 def call(capsys, *argv):
@@ -17,6 +23,25 @@ def call(capsys, *argv):
         cli.main(list(argv))
     shown = capsys.readouterr()
     return stop.value.code, shown.out, shown.err
+
+
+@pytest.mark.parametrize("words", [["list"], ["--help"]])
+def test_a_reader_that_has_seen_enough_is_no_error(words):
+    ends, starts = os.pipe()
+    os.close(ends)
+    command = [sys.executable, "-c", MAIN, *words]
+    with os.fdopen(starts, "wb") as nobody_reads:
+        done = subprocess.run(command, stdout=nobody_reads, stderr=subprocess.PIPE)
+    assert done.returncode == console.PIPE_CLOSED and done.stderr == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
+def test_a_full_disk_is_one_line():
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-c", MAIN, "list"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: ") and done.stderr.count(b"\n") == 1
 
 
 def test_help_names_every_command(capsys):
@@ -71,6 +96,10 @@ def test_list_shows_every_recipe_and_its_models(capsys):
         (["report"], ["needs a run directory: zoo report RUN"]),
         (["report", "/no/where"], ["/no/where is not a run directory"]),
         (["list", "--all"], ["--all", "zoo list --help"]),
+        (["list", "--models", "--course"], ["--course or --models, not both"]),
+        (["verify", "nope", "--all"], ["names or --all, not both"]),
+        (["train", "batch_size", "--images", "1000"], ["a multiple of 256"]),
+        (["train", "features", "--points", "20000"], ["points must be below 10001"]),
     ],
 )
 def test_mistakes_are_one_line_and_name_the_nearest(argv, parts, capsys):

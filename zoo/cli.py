@@ -130,6 +130,8 @@ class List:
 
     def __call__(self):
         """Print the list."""
+        if self.course and self.models:
+            raise ZooError("zoo list takes --course or --models, not both.")
         if self.course:
             print(listing.summary())
         elif self.models:

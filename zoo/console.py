@@ -10,7 +10,7 @@ import tempfile
 from zoo.errors import ZooError
 
 INTERRUPTED = 130  # the shell's exit code for a process ended by Ctrl-C
-
+PIPE_CLOSED = 141  # and for one whose output nobody reads any more
 
 _quiet = False
 
@@ -140,11 +140,26 @@ def import_tensorflow():
 def command_line(main, argv: list[str] | None = None) -> None:
     """Run `main(argv)` as a program: one-line errors, an exit code, no traceback."""
     try:
-        code = main(argv)
+        try:
+            code = main(argv)
+        finally:
+            sys.stdout.flush()  # while what goes wrong can be told
+    except BrokenPipeError:  # zoo list | head: who reads has seen enough
+        _drop_output()
+        sys.exit(PIPE_CLOSED)
     except (ZooError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:  # a full disk, say, which the line above tells
+            _drop_output()
         sys.exit(getattr(error, "exit_code", ZooError.exit_code))
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _drop_output():
+    """Let what is still to be written to standard output vanish, at exit too."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -155,6 +155,7 @@ def test_what_ends_early_is_recorded_as_such(error, status, tmp_path, capsys):
     [
         (["--coin", "3"], "Did you mean --coins"),
         (["--seeds", "0"], "seeds must be a positive integer"),
+        (["--coins", "0"], "coins must be a positive integer"),
         (["--seed", "-1"], "seed must be an integer"),
         (["--quick", "yes"], "yes"),
         (["--runs-dir", "/dev/null/x"], "--runs-dir"),

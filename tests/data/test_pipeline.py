@@ -30,13 +30,14 @@ def labels(pairs):
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 8, 64, 128, 256, 1000])
-@pytest.mark.parametrize("size", [1, 20, 999, 45_000, 54_000, 60_000])
+@pytest.mark.parametrize("size", [1, 20, 37, 999, 45_000, 54_000, 60_000])
 def test_schedule(size, batch_size):
     steps, per_execution = pipeline.schedule(size, batch_size)
     assert steps % per_execution == 0
     assert 1 <= per_execution <= 32
     least = -(-size // batch_size)
     assert least <= steps <= max(least * 1.04, least + 1)  # hardly more than needed
+    assert steps <= size  # none is empty
     sizes = np.diff([step * size // steps for step in range(steps + 1)])
     assert sizes.max() <= batch_size and sizes.min() >= sizes.max() - 1
 

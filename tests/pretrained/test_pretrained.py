@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 import shutil
 import statistics
 
@@ -14,11 +15,12 @@ from PIL import Image
 import zoo
 from tests.conftest import ROOT, no_source, run_python
 from tests.test_cli import call
-from zoo import ZooError, data, pretrained
+from zoo import ZooError, data, pretrained, recipes
 from zoo.accuracy import accuracy, moved
 from zoo.export.classifier import Classifier
 from zoo.pretrained import cards, measuring, predict
 from zoo.recipes import fashion_mnist
+from zoo.training import options
 
 SHIPPED = pretrained.list_models()
 
@@ -197,6 +199,19 @@ def test_runs_that_cannot_be_shipped(spoil, message, runs, tmp_path, capsys):
     assert not output.exists()
 
 
+def test_a_model_with_a_layer_of_its_own_cannot_be_shipped(
+    runs, only_the_sample, tmp_path, capsys
+):
+    folder = tmp_path / "fashion_mnist"
+    paths = [shutil.copytree(run, folder / run.name) for run in runs]
+    for path in paths:
+        change(path / "config.json", model="my-dense", widths=[8])
+    words = [*map(str, paths), "--output-dir", str(tmp_path / "output")]
+    code, _, err = call(capsys, "ship", *words)
+    assert code == 2 and "has a layer of its own (MyDenseLayer)" in err
+    assert not list((tmp_path / "output").iterdir())
+
+
 def test_verify(folder, only_the_sample, capsys):
     code, out, _ = call(capsys, "verify", "fashion_mnist_tiny")
     assert code == 0 and "1 of 1 models hold" in out and "DIFFERS" not in out
@@ -211,6 +226,7 @@ def test_verify(folder, only_the_sample, capsys):
         ("accuracy", 0.99, "accuracy"),
         ("calibration_error", 0.99, "calibration error"),
         ("accuracy_of_class", [0.99] * 10, "class Bag"),
+        ("accuracy_flipped_too", 0.99, "with the mirror image"),
         ("litert", None, "of the LiteRT file"),
         ("accuracy_shifted", {"1": 0.99, "2": 0.99, "4": 0.99}, "moved by 1 pixels"),
         ("accuracy_with_noise", dict.fromkeys(("10", "25", "50"), 0.99), "noise of 50"),
@@ -230,7 +246,7 @@ def test_verify_finds_a_card_that_is_wrong(
     assert code == 2 and "0 of 1 models hold" in out
     (line,) = (line for line in out.splitlines() if f"{what} " in line)
     assert "card  99.00%" in line and "DIFFERS" in line
-    assert "the numbers of fashion_mnist_tiny are not the card's" in err
+    assert "the card's numbers do not hold: fashion_mnist_tiny." in err
 
 
 def test_verify_needs_the_data_of_the_card(folder, only_the_sample, capsys):
@@ -281,6 +297,9 @@ def test_what_verify_refuses(words, message, folder, capsys):
 
 def picture(path, mode="L", size=(28, 28)):
     rng = np.random.default_rng(0)
+    if mode == "I;16":
+        Image.fromarray(rng.integers(0, 2**16, size[::-1], np.uint16)).save(path)
+        return path
     shape = (*size[::-1], len(mode)) if len(mode) > 1 else size[::-1]
     Image.fromarray(rng.integers(0, 256, shape, np.uint8), mode).save(path)
     return path
@@ -342,7 +361,7 @@ def test_an_image_of_another_kind_is_made_fit(mode, tmp_path):
         assert seen.shape == (28, 28, channels) and seen.dtype == np.uint8
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+@pytest.mark.parametrize("mode", ["L", "I;16", "RGB", "RGBA"])
 @pytest.mark.parametrize("size", [(28, 28), (60, 45)])
 def test_an_image_is_prepared_as_an_exported_model_does_it(mode, size, tmp_path):
     path = picture(tmp_path / "image.png", mode, size)
@@ -366,14 +385,21 @@ def test_transparent_pixels_become_black(tmp_path):
         ([], "needs image files"),
         (["none.png"], "none.png cannot be read as an image: No such file"),
         (["text.png"], "text.png cannot be read as an image: it is not an image"),
+        (["huge.png"], "huge.png has more than 1,000 pixels: make it smaller"),
+        (["float.tiff"], "float.tiff has pixels of 32 bits: save it with 8 bits"),
         (["good.png", "--top", "0"], "--top must be a positive integer"),
         (["good.png", "--model", "fashion_mnist_tny"], "Did you mean"),
     ],
 )
-def test_what_cannot_be_predicted(words, message, folder, tmp_path, capsys):
+def test_what_cannot_be_predicted(
+    words, message, folder, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     (tmp_path / "text.png").write_text("no image")
+    picture(tmp_path / "huge.png", size=(50, 30))
+    Image.fromarray(np.zeros((28, 28), np.float32)).save(tmp_path / "float.tiff")
     picture(tmp_path / "good.png")
-    words = [str(tmp_path / w) if w.endswith(".png") else w for w in words]
+    words = [str(tmp_path / w) if "." in w else w for w in words]
     if "--model" not in words:
         words += ["--model", "fashion_mnist_tiny"]
     code, out, err = call(capsys, "predict", *words)
@@ -418,6 +444,14 @@ def test_a_shipped_model(name):
     assert len(known["training"]["seeds"]) >= 5
     card = (pretrained.FOLDER / f"{name}.md").read_text()
     assert card == cards.card(known)  # made by the command, not by hand
+    # The command still means the training that the card tells of.
+    recipe = recipes.module(known["recipe"])
+    words = shlex.split(known["training"]["command"])[3:]
+    asked = options.parse_recipe(recipe.NAME, recipe.PRESETS, words, recipe.__doc__)
+    assert asked.epochs == known["training"]["epochs"]
+    builder, arguments = json.loads(json.dumps(recipe.architecture(asked)))
+    expected = known["builder"], known["arguments"]
+    assert (builder, arguments | {"name": name}) == expected
     shape = (8, *known["arguments"]["input_shape"])
     x = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     np.testing.assert_allclose(pretrained.probabilities(name, x), model(x), atol=0.01)

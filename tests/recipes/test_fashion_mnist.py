@@ -163,10 +163,22 @@ def test_ctrl_c_keeps_what_is_there(whole_fashion_mnist, tmp_path):
     assert list((tmp_path / "saved_models" / "fashion_mnist_mlp").iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written_is_found_before_training(tmp_path):
+@pytest.mark.parametrize(
+    "option, value, message",
+    [
+        ("--saved-models-dir", "file/x", "cannot write in .*--saved-models-dir"),
+        ("--shift", "28", "shift must be .*below 28"),
+        ("--erase", "28", "erase must be .*below 28"),
+    ],
+)
+def test_what_cannot_work_is_found_before_there_is_a_run(
+    option, value, message, only_the_sample, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(ZooError, match="cannot write in .*--saved-models-dir"):
-        fashion_mnist.main(["--saved-models-dir", f"{tmp_path}/file/x"])
+    with pytest.raises(ZooError, match=message):
+        fashion_mnist.main([option, value])
+    assert not (tmp_path / "runs").exists()  # for --resume latest to find
 
 
 def test_a_learning_rate_that_is_too_high_is_reported(

@@ -1,5 +1,6 @@
 """The options that every recipe of the course has."""
 
+import dataclasses
 import shlex
 import sys
 from dataclasses import dataclass
@@ -25,9 +26,11 @@ class CourseOptions:
 
     def __post_init__(self):
         integer("seed", self.seed, least=0, below=2**31)
-        for name in ("seeds", "epochs", "batch_size"):
-            if hasattr(self, name):
-                positive_integer(name, getattr(self, name))
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            whole = field.type in (int, int | None) and field.name != "seed"
+            if whole and value is not None:
+                positive_integer(field.name, value)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,7 +80,7 @@ class Augmentation:
     """Random changes to training images; evaluation never sees them.
 
     Attributes:
-        flip: mirror every second image, left to right.
+        flip: mirror each image or not, left to right, with equal probability.
         shift: move each image by up to so many pixels each way; zeros come in.
         erase: blank a square of so many pixels a side, at a random place of each image
             (Zhong et al., "Random Erasing Data Augmentation", AAAI 2020, with a square
@@ -118,6 +118,9 @@ def schedule(num_examples: int, batch_size: int) -> Schedule:
         Schedule(-(-steps // per_execution) * per_execution, per_execution)
         for per_execution in range(min(8, steps), _MOST_STEPS_PER_EXECUTION + 1)
     ]
+    # A step needs an example.
+    choices = [choice for choice in choices if choice.steps_per_epoch <= num_examples]
+    choices = choices or [Schedule(steps, 1)]
     cheap = [choice for choice in choices if choice.steps_per_epoch <= 1.01 * steps]
     return cheap[-1] if cheap else min(choices, key=lambda c: (c[0], -c[1]))
 
@@ -187,7 +190,12 @@ def training(
 
 
 def evaluation(examples: Examples, batch_size: int = 500) -> "tf.data.Dataset":
-    """Return one pass over the examples, in order and as they are."""
+    """Return one pass over the examples, in order and as they are.
+
+    Returns:
+        A dataset of `(x, y)`: uint8 `(batch, height, width, channels)` and int64
+        `(batch,)`; the last batch may be smaller.
+    """
     import tensorflow as tf
 
     batches = tf.data.Dataset.from_tensor_slices(tuple(examples)).batch(batch_size)

@@ -38,7 +38,7 @@ def list_models() -> list[str]:
         >>> "fashion_mnist_cnn" in list_models()
         True
     """
-    return sorted(path.stem for path in FOLDER.glob("*.json"))
+    return sorted(path.stem for path in FOLDER.glob("[!.]*.json"))
 
 
 def facts(name: str) -> dict:

@@ -1,5 +1,6 @@
 """`zoo predict`: what a pretrained model sees in image files."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,8 +19,8 @@ class Predict:
     """Print the most probable classes of image files.
 
     An image is prepared as an exported model does it, to one level of 255: transparent
-    pixels become black, colour becomes grey where the model takes grey, and it is
-    resized. LiteRT answers: TensorFlow is not loaded.
+    pixels become black, colour becomes grey where the model takes grey, of 16 bits the
+    upper 8 count, and it is resized. LiteRT answers: TensorFlow is not loaded.
     """
 
     images: Annotated[
@@ -60,18 +61,29 @@ def read(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
         shape: `(height, width, channels)`, of 1 or 3 channels.
 
     Raises:
-        ZooError: it is no image file.
+        ZooError: it is no image file, or one too large, or its pixels have more bits.
     """
     from PIL import Image
 
     height, width, channels = shape
+    bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
-        with Image.open(path) as image:
-            over_black = Image.new("RGBA", image.size, "black")
-            over_black.alpha_composite(image.convert("RGBA"))
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", bombs[1])
+            with Image.open(path) as image:
+                mode, over_black = image.mode, Image.new("RGBA", image.size, "black")
+                if mode.startswith("I;16"):  # which Pillow would cut off at 255
+                    image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+                over_black.alpha_composite(image.convert("RGBA"))
+    except bombs:
+        raise ZooError(
+            f"{path} has more than {Image.MAX_IMAGE_PIXELS:,} pixels: make it smaller."
+        ) from None
+    except (OSError, ValueError) as error:
         told = getattr(error, "strerror", None) or "it is not an image, or damaged"
         raise ZooError(f"{path} cannot be read as an image: {told}.") from None
+    if mode in ("I", "F"):
+        raise ZooError(f"{path} has pixels of 32 bits: save it with 8 bits a channel.")
     picture = over_black.convert("L" if channels == 1 else "RGB")
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.BILINEAR)

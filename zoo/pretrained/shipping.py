@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import json
 import statistics
 import tempfile
 from dataclasses import dataclass
@@ -102,9 +103,18 @@ def ship(runs: list[record.Record], output: Path) -> Path:
     config = resuming.options_of(best.path, recipe.Config)
     splits = recipe.load(config)
     if splits.digest != best.metrics["data"]["digest"]:
-        raise ZooError("the data here are not those of the runs: zoo data fetch NAME")
+        raise ZooError(
+            f"the data here are not those of the runs: zoo data fetch {splits.name}"
+        )
     builder, arguments = recipe.architecture(config)
     name = f"{best.recipe}_{arguments['name']}"
+    try:
+        json.dumps(arguments)
+    except TypeError:
+        raise ZooError(
+            f"{name} has a layer of its own ({arguments['layer'].__name__}), and what "
+            "ships is a plain Keras model: ship one without."
+        ) from None
     arguments = {**arguments, "name": name}
     facts = {
         "name": name,

@@ -37,6 +37,7 @@ import numpy as np
 
 from zoo import console, course
 from zoo.course import DataOptions
+from zoo.errors import ZooError
 
 NAME = "batch_size"
 UPDATES = 256  # every batch size makes as many at least
@@ -50,6 +51,13 @@ class Config(DataOptions):
     """Networks for each batch size, from different initial weights."""
     images: int = 2_048
     """M, the training images; a multiple of 256."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.images % UPDATES:
+            raise ZooError(
+                f"--images must be a multiple of {UPDATES}. Received: {self.images}"
+            )
 
 
 QUICK = Config(quick=True, seeds=3, images=512)

@@ -67,7 +67,7 @@ class Config(RunOptions):
     dropout: float = 0.0
     """The share of features that is dropped in training."""
     flip: bool = False
-    """Mirror every second training image, at random."""
+    """Mirror each training image or not, at random."""
     shift: int = 0
     """Move each training image by up to so many pixels."""
     erase: int = 0
@@ -281,10 +281,15 @@ def training_data(config: Config, splits: data.Splits, share=ALONE, first_step=0
         images,
         config.batch_size,
         seed=config.seed,
-        augmentation=pipeline.Augmentation(config.flip, config.shift, config.erase),
+        augmentation=augmentation(config),
         first_step=first_step,
         share=share,
     )
+
+
+def augmentation(config: Config) -> pipeline.Augmentation:
+    """Return what is done to the training images."""
+    return pipeline.Augmentation(config.flip, config.shift, config.erase)
 
 
 def main(argv: list[str] | None = None) -> dict:
@@ -301,15 +306,16 @@ def train(recipe: ModuleType, argv: list[str] | None) -> dict:
     keras = console.import_keras()
 
     strategy = distribute.of_recipe(config)
+    if replicas.is_chief(strategy):
+        writable(served, "--saved-models-dir")
     splits = recipe.load(config)
     print(splits, flush=True)
+    pipeline.check_fits(augmentation(config), splits.test.x.shape)
     steps, _ = pipeline.schedule(splits.num_train, config.batch_size)
     keras.utils.set_random_seed(config.seed)
     with replicas.losing_no_worker(strategy), strategy.scope():
         model = distribute.prepare(recipe.build(config, splits.num_train))
         run = Run(config.runs_dir, name, config, data=splits.digest)
-    if run.chief:
-        writable(served, "--saved-models-dir")
     if config.summary:
         model.summary()
     batches = distribute.batches(

@@ -29,6 +29,7 @@ from zoo import console, course
 from zoo.accuracy import accuracy
 from zoo.course import DataOptions
 from zoo.course.training import train
+from zoo.errors import number
 from zoo.recipes.fashion_mnist import PIXELS
 
 NAME = "features"
@@ -55,6 +56,10 @@ class Config(DataOptions):
     """The widths of the hidden layers; the last one's outputs are the features."""
     epochs: int = 6
     """How often the network goes through the training images."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        number("points", self.points, below=10_001)  # there are 10,000 test images
 
 
 QUICK = Config(quick=True, limit=6000, seeds=1, points=700, epochs=5)

@@ -75,7 +75,7 @@ def texts(config):
         found = tunes.generate(config.examples, config.seed, config.parts)
     else:
         try:
-            found = tunes.split(config.tunes.read_text())
+            found = tunes.split(config.tunes.read_text(encoding="utf8"))
         except (OSError, UnicodeDecodeError) as error:
             raise ZooError(f"--tunes cannot be read: {error}") from None
     order = np.random.default_rng(config.seed).permutation(len(found))

@@ -121,7 +121,9 @@ def train(name, splits, config, bar):
     x, y = splits.train
     order = np.random.default_rng(config.seed)
     orders = [order.permutation(len(y)) for _ in range(config.epochs)]
-    batches = [batch for o in orders for batch in np.array_split(o, len(y) // 64)]
+    batches = [
+        batch for o in orders for batch in np.array_split(o, max(1, len(y) // 64))
+    ]
     curves, ends = [], []
     for rate in RATES:
         model.set_weights(start)
@@ -153,12 +155,13 @@ def measure(run):
     with console.progress_bar("Training", "rate", len(NAMES) * len(RATES)) as bar:
         for name in NAMES:
             curves, ends = train(name, splits, run.config, bar)
-            best = ends.mean(1).argmin()
+            best = np.nanargmin(ends.mean(1))  # a rate may diverge
             numbers |= {name: ends[best], f"{name}_rate": RATES[best]}
             drawn[name] = curves[best], ends.mean(1), RATES[best]
     best = [numbers[name].mean() for name in NAMES]
     numbers["spread"] = max(best) - min(best)
-    numbers["bad_rate"] = ends.mean(1).max() - ends.mean(1).min()
+    _, of_adam, _ = drawn["adam"]
+    numbers["bad_rate"] = of_adam.max() - of_adam.min()
     return numbers, drawn
 
 

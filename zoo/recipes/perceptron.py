@@ -146,7 +146,8 @@ def measure(run):
         name = {"sigmoid": "stuck", "relu": "relu"}[activation]
         numbers |= {f"{name}_{w}": list(s) for w, s in zip(WIDTHS, stuck, strict=True)}
         if activation == "sigmoid":
-            drawn |= plane(model, int(np.flatnonzero(solved)[0]))
+            narrowest = solved[: len(run.seeds) * config.starts]
+            drawn |= plane(model, int(narrowest.argmax()))  # the first that solves it
     return numbers, drawn
 
 
