@@ -146,8 +146,10 @@ def measure(run):
         name = {"sigmoid": "stuck", "relu": "relu"}[activation]
         numbers |= {f"{name}_{w}": list(s) for w, s in zip(WIDTHS, stuck, strict=True)}
         if activation == "sigmoid":
-            narrowest = solved[: len(run.seeds) * config.starts]
-            drawn |= plane(model, int(narrowest.argmax()))  # the first that solves it
+            copies = len(run.seeds) * config.starts
+            of_two_units = solved[copies : 2 * copies]
+            # The first that solves it; if none does, the first.
+            drawn |= plane(model, copies + int(of_two_units.argmax()))
     return numbers, drawn
 
 
