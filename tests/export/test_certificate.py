@@ -160,6 +160,11 @@ def test_tampering_shows_in_files_and_in_answers(
     assert weights == (tampered is _another_weight)
 
 
+def changed(content, **values):
+    first, *others = content["requests"]
+    return json.dumps({**content, "requests": [first | values, *others]})
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -167,6 +172,11 @@ def test_tampering_shows_in_files_and_in_answers(
         lambda content: "[]",
         lambda content: json.dumps({**content, "requests": [{"signature": "x"}]}),
         lambda content: json.dumps({**content, "tolerance": None}),
+        lambda content: json.dumps({**content, "tolerance": float("inf")}),
+        lambda content: json.dumps({**content, "files": ["variables"]}),
+        lambda content: changed(content, signature=None),
+        lambda content: changed(content, inputs={}),
+        lambda content: changed(content, outputs={}),
         lambda content: json.dumps({**content, "certificate": 2}),
         lambda content: json.dumps({**content, "requests": []}),
         lambda content: json.dumps({**content, "files": {}}),
@@ -204,6 +214,7 @@ def request(**outputs):
     [
         ({}, "p of s is missing"),
         ({"p": np.float32([0.5])}, "p of s has shape (1,), not (2,)"),
+        ({"p": np.array([b"a", b"b"], object)}, "p of s is object, not float32"),
         (
             {"p": np.float32([0.5, 0.7])},
             "differs from the trained model's by up to 0.2",

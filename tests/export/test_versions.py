@@ -22,6 +22,9 @@ def test_a_failure_leaves_no_directory_that_was_made_for_it(tmp_path):
         with pytest.raises(OSError, match="no space left"):
             versions.publish(tmp_path / name, fails)
     assert list(tmp_path.rglob("*")) == [tmp_path / "old"]
+    with pytest.raises(OSError, match="no space left"):
+        versions.publish(tmp_path / "deep" / "new", fails)
+    assert list(tmp_path.rglob("*")) == [tmp_path / "old"]
     assert versions.publish(tmp_path / "new", succeeds) == tmp_path / "new" / "1"
 
 

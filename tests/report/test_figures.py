@@ -203,3 +203,13 @@ def test_data_stand_out_on_both_backgrounds():
         for colour in figures.COLOURS:
             low, high = sorted([luminance(paper), luminance(colour)])
             assert (high + 0.05) / (low + 0.05) >= 3, (colour, paper)
+
+
+def test_names_of_classes_are_no_code():
+    names = ["$5", r"a$\foo$", "_silence"]
+    points, classes = np.zeros((3, 2)), np.arange(3)
+    scatter = figures.scatter("a", "b", points, classes, names)
+    confusion = figures.confusion("a", "b", np.eye(3, dtype=int), names)
+    for drawing in (scatter, confusion):
+        for name in names:
+            assert re.search(rf">\u200b?{re.escape(name)}<", drawing.svg), name

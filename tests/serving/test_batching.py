@@ -330,6 +330,17 @@ def test_no_client_gets_the_answer_of_another(start):
         submit(batcher, 1, 2, 3, 4, 5).result(SOON)
 
 
+def test_an_answer_that_cannot_be_put_together_fails_and_the_next_is_answered(start):
+    """A model whose outputs are as wide as the largest number of their batch."""
+    batcher = start(
+        lambda _, inputs: {"y": np.zeros((len(inputs["x"]), int(inputs["x"].max())))},
+        max_batch_size=2,
+    )
+    with pytest.raises(ValueError, match="concatenat"):
+        submit(batcher, 1, 1, 3, 3).result(SOON)
+    assert submit(batcher, 2).result(SOON)["y"].shape == (1, 2)
+
+
 def test_many_clients_at_once(model, start):
     batcher = start(max_batch_size=16, wait_seconds=0.002)
 

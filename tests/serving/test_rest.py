@@ -215,8 +215,18 @@ def test_values_of_another_type(value, of, received):
 
 
 def test_a_type_that_json_has_not():
-    with pytest.raises(Refused, match="complex64, which is not in JSON: use gRPC"):
+    with pytest.raises(Refused, match="complex64, which is not in JSON"):
         values.to_array("x", [1], spec(tf.complex64, None))
+    with pytest.raises(Refused, match="y is complex64, which is not in JSON"):
+        values.from_array("y", np.array([1 + 2j], np.complex64))
+
+
+def test_lists_deeper_than_numpy_has_dimensions():
+    value = 1
+    for _ in range(70):
+        value = [value]
+    with pytest.raises(Refused, match="lists 70 deep"):
+        values.to_array("x", value, tf.TensorSpec(None, tf.float32))
 
 
 def test_shapes_without_elements_and_of_any_rank():

@@ -200,14 +200,21 @@ def test_a_port_in_use_is_one_line(folder):
             Serve(folder, port=0, grpc_port=port)()
 
 
-def test_a_host_of_another_machine_is_one_line(folder):
+@pytest.mark.parametrize(
+    "host",
+    [
+        "192.0.2.1",  # RFC 5737 keeps it for documentation
+        ".x",
+    ],
+)
+def test_a_host_of_another_machine_is_one_line(host, folder):
     with pytest.raises(ZooError, match="--host must be an address of this machine"):
-        Serve(folder, host="192.0.2.1", port=0)()  # RFC 5737 keeps it for documentation
+        Serve(folder, host=host, port=0)()
 
 
 def test_what_is_missing_is_one_line_with_the_command(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ZooError, match=r"needs fastapi, uvicorn, .*zoo\[serve\]"):
+    with pytest.raises(ZooError, match=r"needs fastapi, uvicorn, .*-e '\.\[serve\]'"):
         Serve()()
 
 

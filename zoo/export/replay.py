@@ -48,10 +48,14 @@ def _check(certificate):
     if not certificate["requests"] or not certificate["files"]:
         raise ValueError("it holds no request, or no file")
     for request in certificate["requests"]:
-        if not all(map(len, decode(request["inputs"]).values())):
-            raise ValueError("a request without inputs")
-        decode(request["outputs"])
-    float(certificate["tolerance"]), certificate["model"]["weights"]
+        inputs, outputs = decode(request["inputs"]), decode(request["outputs"])
+        if not inputs or not all(map(len, inputs.values())) or not outputs:
+            raise ValueError("a request without inputs or outputs")
+        if not isinstance(request["signature"], str):
+            raise ValueError("a request without the name of its signature")
+    if not 0 <= float(certificate["tolerance"]) < 1:
+        raise ValueError(f"its tolerance is {certificate['tolerance']!r}")
+    certificate["files"].items(), certificate["model"]["weights"]
     if certificate["accuracy"] is not None:
         float(certificate["accuracy"]["test"]), int(certificate["accuracy"]["images"])
 
@@ -169,6 +173,8 @@ def _compare(request: dict, answers: Arrays, tolerance: float) -> list[str]:
             wrong.append(f"{what} is missing")
         elif received.shape != expected.shape:
             wrong.append(f"{what} has shape {received.shape}, not {expected.shape}")
+        elif (received.dtype.kind in "OSU") != (expected.dtype.kind in "OSU"):
+            wrong.append(f"{what} is {received.dtype}, not {expected.dtype}")
         elif expected.dtype.kind == "f":
             distance = np.abs(received.astype(np.float64) - expected)
             allowed = tolerance * max(1.0, float(np.abs(expected).max(initial=0)))

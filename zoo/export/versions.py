@@ -23,7 +23,7 @@ def publish(directory: str | Path, write: Callable[[Path], None]) -> Path:
         The folder of the new version.
     """
     directory = Path(directory)
-    made = not directory.exists()
+    made = [path for path in (directory, *directory.parents) if not path.exists()]
     directory.mkdir(parents=True, exist_ok=True)
     try:
         # Not a number: TensorFlow Serving does not look at it.
@@ -35,9 +35,9 @@ def publish(directory: str | Path, write: Callable[[Path], None]) -> Path:
             write(folder)
             return _move(folder, directory)
     finally:
-        if made:
+        for path in made:  # the innermost first
             with contextlib.suppress(OSError):  # a version is in it
-                directory.rmdir()
+                path.rmdir()
 
 
 def copy(version: Path, directory: str | Path) -> Path:

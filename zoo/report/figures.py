@@ -117,7 +117,7 @@ def confusion(name: str, label: str, matrix: np.ndarray, names: list[str]) -> Dr
         matrix: counts, true class by predicted class.
         names: of the classes.
     """
-    size = len(names)
+    size, names = len(names), [*map(_plain, names)]
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     # Half transparent at most, so that the page's ink is legible on it; the root lets
     # a mistake of 1 % be seen, and a third is as strong as it gets.
@@ -189,7 +189,7 @@ def scatter(
         for index, class_name in enumerate(names):
             own = points[classes == index].round(2)
             axes.scatter(
-                *own.T, 14, COLOURS[index % len(COLOURS)], label=class_name,
+                *own.T, 14, COLOURS[index % len(COLOURS)], label=_plain(class_name),
                 marker=MARKERS[index % len(MARKERS)], alpha=0.9, linewidths=0,
             )  # fmt: skip
         axes.set(xticks=[], yticks=[])
@@ -247,3 +247,9 @@ def draw(
     svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
     attributes = f'role="img" aria-label="{html.escape(label)}"'
     return Drawing(svg.replace("<svg", f"<svg {attributes}", 1), label)
+
+
+def _plain(name: str) -> str:
+    """Return a class name as Matplotlib writes it: no TeX, nor hidden for its "_"."""
+    name = name.replace("$", r"\$")
+    return f"\u200b{name}" if name.startswith("_") else name

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from zoo.serving import answers, bodies, images, openapi, rest
 from zoo.serving.answers import json
 from zoo.serving.card import card
+from zoo.serving.errors import Refused, failed, report
 from zoo.serving.metrics import Metrics
 from zoo.serving.repository import Repository
 
@@ -151,6 +152,11 @@ def _predictions(repository, metrics, reader, max_pixels) -> APIRouter:
             except ClientDisconnect:
                 counted.status = str(_GONE)
                 return Response(status_code=_GONE)
+            except Refused:
+                raise
+            except Exception as error:
+                report(error)  # once; what runs the application would log each
+                raise failed(answers.DEFECT) from None
             return Response(content, headers=answers.JSON)
 
     @router.post(_MODEL + ":predict", **openapi.PREDICT)

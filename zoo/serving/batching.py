@@ -252,7 +252,10 @@ class Batcher:
             self._answer(batch[half:])
             return
         for piece, answer in zip(batch, outputs, strict=True):
-            piece.request.answer(piece.index, answer)
+            try:
+                piece.request.answer(piece.index, answer)
+            except Exception as error:  # else this thread ends, and all wait for ever
+                piece.request.fail(error)
 
     def _outputs(self, batch) -> list[Arrays]:
         rows = sum(piece.rows for piece in batch)

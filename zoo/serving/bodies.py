@@ -91,7 +91,8 @@ class Bodies:
         other = self._arriving.pop(oldest)
         self._room += len(other)
         other.clear()
-        oldest.reschedule(0)  # which is past: it ends now
+        if not oldest.expired():  # else it is ending already
+            oldest.reschedule(0)  # which is past: it ends now
 
     def _full(self):
         return Unread(

@@ -54,7 +54,7 @@ class Model:
         tensors = {name: tf.constant(array) for name, array in inputs.items()}
         try:
             outputs = self._functions[signature](**tensors)
-            return {name: tensor.numpy() for name, tensor in outputs.items()}
+            return {name: _array(tensor) for name, tensor in outputs.items()}
         except _BAD_INPUT as error:
             why = f"{signature} cannot take this input: {_reason(error)}"
             refused = invalid(why)
@@ -66,6 +66,11 @@ class Model:
             refused = failed(f"{signature} failed; the server's log has more.")
         # Raised here, it has no hold of TensorFlow's exception and its frames.
         raise refused
+
+
+def _array(tensor) -> np.ndarray:
+    # A scalar string's `numpy()` is bytes.
+    return np.asarray(tensor.numpy(), object if tensor.dtype == tf.string else None)
 
 
 def _signature(name, function) -> Signature:

@@ -102,14 +102,15 @@ def _listener(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         return socket.create_server(address, family=family, backlog=_BACKLOG)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
+    except (OSError, UnicodeError) as error:  # the latter: it is no name of a host
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
             raise ZooError(
                 f"port {port} of {host} is in use: end the program that uses it, or "
                 "choose another with --port; 0 is any free one."
             ) from None
+        why = getattr(error, "strerror", None) or "no name of a host"
         raise ZooError(
-            f"cannot listen on {host}:{port} ({error.strerror.partition(' (')[0]}): "
+            f"cannot listen on {host}:{port} ({why.partition(' (')[0]}): "
             "--host must be an address of this machine, such as 127.0.0.1, or 0.0.0.0 "
             "for all of them, and --port one that you may use."
         ) from None

@@ -111,6 +111,8 @@ def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
         array: of any type that is served; strings are bytes objects.
     """
     dtype = tf.string if array.dtype.kind in "OSU" else tf.as_dtype(array.dtype)
+    if dtype not in _FIELDS:  # complex: TensorFlow knows how
+        return tf.make_tensor_proto(array)
     proto = tensor_pb2.TensorProto(dtype=dtype.as_datatype_enum)
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)

@@ -26,6 +26,8 @@ def to_array(name: str, value: object, spec) -> np.ndarray:
             is a uint8. Only fractions are rounded, to the nearest float.
     """
     rank = _depth(value) if spec.shape.rank is None else spec.shape.rank
+    if rank > 64:  # NumPy has no more
+        raise _misfit(name, spec, f"lists {rank} deep")
     shape, items = [], [value]
     for depth in range(rank):
         if {*map(type, items)} - {list}:
@@ -60,7 +62,7 @@ def _elements(name, items, spec):
         return np.array(_of({bool}, name, items, spec), bool)
     if spec.dtype.is_integer:
         return _integers(name, _of({int}, name, items, spec), spec)
-    raise invalid(f"{name} is {spec.dtype.name}, which is not in JSON: use gRPC.")
+    raise invalid(f"{name} is {spec.dtype.name}, which is not in JSON.")
 
 
 def _of(types, name, items, spec):
@@ -135,12 +137,17 @@ def from_array(name: str, array: np.ndarray):
     Args:
         name: of the output. Strings are base64 if it ends in `_bytes`, else text.
         array: the output.
+
+    Raises:
+        Refused: it is complex.
     """
     if array.dtype == object:
         strings = np.empty(array.size, object)
         as_json = _base64 if name.endswith("_bytes") else _text
         strings[:] = [as_json(item) for item in array.flat]
         return strings.reshape(array.shape).tolist()
+    if array.dtype.kind == "c":
+        raise invalid(f"{name} is {array.dtype.name}, which is not in JSON.")
     if array.dtype.kind not in "biuf":  # bfloat16 and its like
         array = array.astype(np.float32)
     return array[()] if array.ndim == 0 else np.ascontiguousarray(array)
