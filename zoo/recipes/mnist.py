@@ -9,7 +9,8 @@ it trains on 54,000 images, chooses the epoch on 6,000 and evaluates it once on 
     resnet10k       9,538  99.51 ± 0.09 %      247 s
 
 Accuracy: mean ± standard deviation over seeds 0 to 4. Training: median seconds on two
-CPU cores (mlp: AMD EPYC; resnet10k: Intel Xeon, which is the slower one). `python benchmarks/claims.py mnist` measures it again.
+CPU cores (mlp: AMD EPYC; resnet10k: Intel Xeon, which is the slower one).
+`python benchmarks/claims.py mnist` measures it again.
 """
 
 import sys
