@@ -218,7 +218,8 @@ def space(
     }
     if preset.widths:
         kinds = get_args(Activation)
-        searched["activation"] = hp.Choice("activation", kinds, default="relu")
+        default = preset.activation
+        searched["activation"] = hp.Choice("activation", kinds, default=default)
     if not dense:
         searched["flip"] = hp.Boolean("flip", default=preset.flip)
         searched["shift"] = hp.Int("shift", 0, 2, default=preset.shift)
