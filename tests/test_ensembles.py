@@ -78,9 +78,19 @@ def test_the_loss_of_a_regression_is_that_of_each_member(shape):
     rng = np.random.default_rng(0)
     y = rng.normal(size=shape).astype("float32")
     guesses = rng.normal(size=(6, 3, 1)).astype("float32")
-    total = np.array(ensembles.total_loss("mean_squared_error")(y, guesses))
+    loss = ensembles.total_loss("mean_squared_error")
     each = y if y.ndim == 3 else y.reshape(6, 1, 1)
-    np.testing.assert_allclose(total, ((each - guesses) ** 2).sum((1, 2)), rtol=1e-5)
+    expected = ((each - guesses) ** 2).sum((1, 2))
+    np.testing.assert_allclose(np.array(loss(y, guesses)), expected, rtol=1e-5)
+    model = keras.Sequential([keras.Input((3, 1)), keras.layers.Identity()])
+    model.compile(loss=loss)  # which squeezes outputs of one unit
+    found = model.evaluate(guesses, y, verbose=0)
+    np.testing.assert_allclose(found, expected.mean(), rtol=1e-5)
+
+
+def test_members_of_different_units_have_no_softmax():
+    with pytest.raises(ValueError, match="softmax is for members of equal units"):
+        EnsembleDense((1, 2), members=2, activation="softmax")
 
 
 def test_accuracies_count_right_answers_of_each_member(digits):

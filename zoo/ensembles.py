@@ -32,8 +32,8 @@ class EnsembleDense(MyDenseLayer):
         `(batch, members, max(units))`, in the layer's compute dtype.
 
     Raises:
-        ZooError: (a `ValueError`) units or members are not positive integers, or an
-            input has another shape.
+        ZooError: (a `ValueError`) units or members are not positive integers, a
+            softmax has different ones, or an input has another shape.
 
     Example:
         >>> layer = EnsembleDense(4, members=3)
@@ -52,6 +52,11 @@ class EnsembleDense(MyDenseLayer):
             )
         self.widths = tuple(positive_integer("units", width) for width in widths)
         super().__init__(max(self.widths), **kwargs)
+        if len({*self.widths}) > 1 and self.activation is keras.activations.softmax:
+            raise ZooError(
+                "softmax is for members of equal units: what fills the others up would "
+                f"count. Received: units={units!r}"
+            )
 
     def build(self, input_shape):
         """Create kernel `(members, inputs, units)` and bias `(members, units)`."""
@@ -134,6 +139,8 @@ def total_loss(loss):
     function = keras.losses.get(loss)
 
     def total(y_true, y_pred):
+        if len(y_pred.shape) == 2:  # Keras squeezes outputs of one unit
+            y_pred = ops.expand_dims(y_pred, -1)
         return ops.sum(function(_shared(y_true, y_pred, function), y_pred), axis=-1)
 
     return total
@@ -146,7 +153,7 @@ def _shared(y_true, y_pred, function):
     own = 2 if sparse else 3  # dimensions of labels that each member has for itself
     shape = y_true.shape
     if sparse and len(shape) == 2 and shape[1] == 1 != members:
-        y_true = y_true[:, 0]  # Keras makes a column of labels
+        y_true = y_true[:, 0]  # a column, as of a pandas Series
     if len(y_true.shape) == own:
         return y_true
     if not sparse and len(y_true.shape) == 1:

@@ -62,3 +62,10 @@ def test_a_misspelt_monitor_names_the_nearest(tmp_path):
     callback = KeepBest(tmp_path / "best.keras", monitor="val_acuracy")
     with pytest.raises(ZooError, match="Did you mean 'val_accuracy'"):
         run(callback, [(0.1, 1)])
+
+
+def test_the_best_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr("zoo.files._flush", lambda path: flushed.append(path.name))
+    run(KeepBest(tmp_path / "best.keras"), [(0.1, 1)])
+    assert len(flushed) == 2 and flushed[0].endswith(".keras")

@@ -69,3 +69,13 @@ def test_spirals_are_arms_half_a_turn_apart():
     along = 2 * np.pi * 1.5 * np.linalg.norm(flipped, axis=1) / 2
     apart = np.abs((along - angle + np.pi) % (2 * np.pi) - np.pi)
     assert np.median(apart) < 0.3
+
+
+def test_a_gate_that_is_none_is_named():
+    with pytest.raises(ValueError, match="Did you mean 'and'"):
+        toys.gate("nand")
+
+
+def test_three_modes_of_one_point_have_a_point():
+    points = toys.three_modes(1, seed=136)  # whose first draw has none of its class
+    assert points.x.shape == (1, 2) and points.y.shape == (1,)

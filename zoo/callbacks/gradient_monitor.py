@@ -198,7 +198,7 @@ class GradientMonitor(keras.callbacks.Callback):
     def get_state(self) -> dict:
         """Return what `set_state` needs to continue after the step that just ended."""
         return {
-            "epochs": self.epochs,
+            "epochs": list(self.epochs),
             "printed": sorted(self._printed),
             "next_look": self._next_look,
             "statistics": self._statistics.get_state() if self._statistics else None,

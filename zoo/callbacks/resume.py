@@ -111,6 +111,7 @@ class Resume(keras.callbacks.Callback):
         self.directory = Path(directory)
         self.every = checkpoint.interval("every", every)
         self.fingerprint = {} if fingerprint is None else fingerprint
+        _encoded(self.fingerprint)  # what cannot be kept is refused before training
         self.replay = replay
         self._files = checkpoint.Checkpoints(self.directory)
         self._strategy = tf.distribute.get_strategy()

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from zoo.errors import positive_integer
+from zoo.errors import positive_integer, unknown
 
 
 class Points(NamedTuple):
@@ -30,8 +30,10 @@ _CORNERS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
 def gate(name: str) -> Points:
     """Return the truth table of `"and"`, `"or"` or `"xor"`, in order of the inputs."""
     a, b = _CORNERS.astype(bool).T
-    outputs = {"and": a & b, "or": a | b, "xor": a ^ b}[name]
-    return Points(_CORNERS.copy(), outputs.astype(np.int64))
+    tables = {"and": a & b, "or": a | b, "xor": a ^ b}
+    if name not in tables:
+        raise unknown("gate", name, tables)
+    return Points(_CORNERS.copy(), tables[name].astype(np.int64))
 
 
 def blobs(n: int, seed: int, distance: float = 2.0) -> Points:
@@ -72,10 +74,12 @@ def three_modes(n: int, seed: int) -> Points:
     angles = np.array([90, 210, 330]) * np.pi / 180
     corners = 1.5 * np.stack([np.cos(angles), np.sin(angles)], 1)
     red = corners[rng.integers(3, size=n)] + 0.3 * rng.normal(size=(n, 2))
-    green = rng.uniform(-2.5, 2.5, (4 * n, 2))
-    near = np.linalg.norm(green[:, None] - corners, axis=-1).min(1) < 0.9
-    green = green[~near][:n]
-    return _points(np.where(y[:, None] == 1, red, green), y)
+    green = np.empty((0, 2))
+    while len(green) < n:  # the first draw is enough but for the smallest n
+        more = rng.uniform(-2.5, 2.5, (4 * n, 2))
+        near = np.linalg.norm(more[:, None] - corners, axis=-1).min(1) < 0.9
+        green = np.concatenate([green, more[~near]])
+    return _points(np.where(y[:, None] == 1, red, green[:n]), y)
 
 
 def spirals(n: int, seed: int, turns: float = 1.5) -> Points:

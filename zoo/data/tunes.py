@@ -72,6 +72,7 @@ def generate(n: int, seed: int, parts: int = 2) -> list[str]:
         >>> len(parse(generate(1, seed=0)[0]).bars)
         16
     """
+    integer("parts", parts, least=1, below=3)
     rng = np.random.default_rng(integer("seed", seed, least=0))
     return [_tune(rng, n, parts) for n in range(1, positive_integer("n", n) + 1)]
 

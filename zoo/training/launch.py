@@ -152,4 +152,9 @@ def free_ports(count: int) -> list[int]:
             with contextlib.suppress(OSError):
                 taken.enter_context(socket.create_server(("", port)))
                 ports.append(port)
+    if len(ports) < count:
+        raise ZooError(
+            f"{count} workers need as many ports, of which {len(ports)} can be had: "
+            "start fewer, or raise the limit of open files (ulimit -n)."
+        )
     return ports

@@ -50,7 +50,10 @@ def sweep(recipe: ModuleType, argv: list[str]) -> float:
     )
     suggestion = float(f"{finder.suggestion:.2g}")
     picture = finder.plot(folder / f"lr-find-{config.model}.png")
-    config = dataclasses.replace(config, learning_rate=suggestion)
+    # The sweep saw whole batches: nothing is left to be scaled.
+    config = dataclasses.replace(
+        config, learning_rate=suggestion, scale_learning_rate=False
+    )
     print(
         f"\nlearning rate  {suggestion:g}\n\n"
         f"Picture      {picture}\n"

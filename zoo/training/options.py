@@ -172,10 +172,9 @@ def value_of(option: str, argv: list[str]) -> str | None:
     """Return the last value that an option is given; `None` if it is not."""
     value = None  # the last one counts, as for tyro
     for word, after in itertools.pairwise([*argv, None]):
-        if word == option:
-            value = after
-        elif word.startswith(f"{option}="):
-            value = word.partition("=")[2]
+        name, equals, given = word.partition("=")
+        if name.replace("_", "-") == option:  # tyro takes either
+            value = given if equals else after
     return value
 
 

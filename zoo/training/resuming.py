@@ -1,5 +1,6 @@
 """Which run to go on with, and whether its options are those that were asked for."""
 
+import contextlib
 import dataclasses
 import difflib
 import json
@@ -81,9 +82,9 @@ def find_complete(recipe: str, runs_dir: str | Path, config) -> Path | None:
     for found in (Path(runs_dir) / recipe).glob("*/config.json"):
         path = found.parent
         if _status(path) == "complete":
-            before = options_of(path, type(config))
-            if effective(before) == effective(config):
-                return path
+            with contextlib.suppress(ZooError):  # of another version
+                if effective(options_of(path, type(config))) == effective(config):
+                    return path
     return None
 
 

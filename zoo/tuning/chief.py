@@ -42,8 +42,9 @@ def check(place: Place) -> None:
             place.host, place.port, type=socket.SOCK_STREAM
         )[0]
         socket.create_server(address[:2], family=family).close()
-    except OSError as error:
-        raise _cannot_listen(place, error.strerror.partition(" (")[0]) from None
+    except (OSError, UnicodeError) as error:  # the latter: it is no name of a host
+        why = getattr(error, "strerror", None) or str(error)
+        raise _cannot_listen(place, why.partition(" (")[0]) from None
 
 
 def _cannot_listen(place, why):

@@ -199,8 +199,10 @@ class _Given:
 def _code(recipe) -> str:
     """Return a digest of what decides a score: recipe, models, and pipeline."""
     here = Path(zoo.__file__).parent
-    files = {Path(recipe.__file__), here / "layers.py", here / "data" / "pipeline.py"}
+    files = {Path(recipe.__file__), here / "layers.py"}
     files |= {here / "recipes" / "fashion_mnist.py"}  # whose steps others take
+    files |= {here / "data" / f"{name}.py" for name in ("pipeline", "stream")}
+    files |= {here / "training" / f"{name}.py" for name in ("distribute", "replicated")}
     files |= set((here / "models").glob("*.py"))
     if hasattr(recipe, "PRETRAINED"):  # whose weights it begins with
         files.add(here / "pretrained" / f"{recipe.PRETRAINED}.json")
