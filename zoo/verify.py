@@ -1,5 +1,6 @@
 """`zoo verify`: measure published numbers again."""
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -61,13 +62,13 @@ class Verify(Rows):
         from zoo.pretrained import verify
 
         given = {"data_dir": self.data_dir, "mirror": self.mirror}
+        measure = verify.weights
+        if self.retrain:
+            measure = functools.partial(verify.retrained, seeds=self.seeds)
         held = []
         for name in names:
             try:
-                if self.retrain:
-                    held.append(verify.retrained(name, self.seeds, **given))
-                else:
-                    held.append(verify.weights(name, **given))
+                held.append(measure(name, **given))
             except ZooError as why:  # without its data, say: the others have theirs
                 console.say(f"{name}: not measured: {why}")
                 held.append(False)

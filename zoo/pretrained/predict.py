@@ -66,16 +66,15 @@ def read(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
     from PIL import Image
 
     height, width, channels = shape
-    bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+    too_large = Image.DecompressionBombWarning
+    as_error = warnings.catch_warnings(action="error", category=too_large)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", bombs[1])
-            with Image.open(path) as image:
-                mode, over_black = image.mode, Image.new("RGBA", image.size, "black")
-                if mode.startswith("I;16"):  # which Pillow would cut off at 255
-                    image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-                over_black.alpha_composite(image.convert("RGBA"))
-    except bombs:
+        with as_error, Image.open(path) as image:
+            mode, over_black = image.mode, Image.new("RGBA", image.size, "black")
+            if mode.startswith("I;16"):  # which Pillow would cut off at 255
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            over_black.alpha_composite(image.convert("RGBA"))
+    except (too_large, Image.DecompressionBombError):
         raise ZooError(
             f"{path} has more than {Image.MAX_IMAGE_PIXELS:,} pixels: make it smaller."
         ) from None
