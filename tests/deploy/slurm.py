@@ -24,6 +24,7 @@ SelectTypeParameters=CR_CPU
 ReturnToService=2
 MpiDefault=none
 JobRequeue=1
+SchedulerParameters=sched_interval=2
 KillWait=10
 SlurmdParameters=config_overrides
 StateSaveLocation={folder}/state

@@ -17,11 +17,24 @@ def sigterm_raises():
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+    def end(number, frame):
+        if isinstance(sys.exc_info()[1], SystemExit):
+            return  # it is on its way out
+        # Python drops what is raised in a destructor or a callback of weakref: again.
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        sys.exit(128 + signal.SIGTERM)
+
+    before = {
+        number: signal.signal(number, end)
+        for number in (signal.SIGTERM, signal.SIGALRM)
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 class Wishes:
