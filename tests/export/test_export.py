@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import zoo
 from tests.conftest import no_source
-from zoo import ZooError, console, recipes
+from zoo import ZooError, console, export, recipes
 from zoo.export import replay
 from zoo.export.check import CheckExport
 from zoo.export.export import Export
@@ -56,6 +56,20 @@ def test_what_a_run_exports_itself_is_certified(run, capsys):
     assert certificate["accuracy"] == accuracy
     assert certificate["class_names"][9] == "Ankle boot"
     assert CheckExport(version)() == 0
+
+
+def test_a_certificate_names_no_folder_of_the_machine_that_trained():
+    places = "--data-dir '/a b' --mirror /m --runs-dir /r --saved-models-dir /s"
+    command = "python -m zoo.recipes.fashion_mnist --model tiny"
+    data = {"name": "fashion_mnist", "source": "/a b", "test": 10_000}
+    facts = export.facts(
+        {
+            "command": f"{command} {places} --seed 1",
+            "data": data,
+            "test_accuracy": 0.9,
+        }
+    )
+    assert facts["command"] == f"{command} --seed 1"
 
 
 def test_a_file_with_its_data_set_is_measured(run, tmp_path, capsys):
