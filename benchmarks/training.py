@@ -1,6 +1,6 @@
 """How fast the zoo's recipe trains, beside what one would write without it.
 
-    python benchmarks/training.py [--rounds 5]
+    python benchmarks/training.py [--rounds 5] [--parts mlp cnn]
 
 Two comparisons, each side by side in this one run, all on the whole of Fashion-MNIST:
 

@@ -65,14 +65,19 @@ class Verify(Rows):
         measure = verify.weights
         if self.retrain:
             measure = functools.partial(verify.retrained, seeds=self.seeds)
-        held = []
+        failed = {"the card's numbers do not hold": [], "not measured": []}
+        differ, unknown = failed.values()
         for name in names:
             try:
-                held.append(measure(name, **given))
+                if not measure(name, **given):
+                    differ.append(name)
             except ZooError as why:  # without its data, say: the others have theirs
                 console.say(f"{name}: not measured: {why}")
-                held.append(False)
-        print(f"{sum(held)} of {len(held)} models hold.")
-        if not all(held):
-            wrong = [name for name, holds in zip(names, held, strict=True) if not holds]
-            raise ZooError(f"the card's numbers do not hold: {', '.join(wrong)}.")
+                unknown.append(name)
+        hold = len(names) - len(differ) - len(unknown)
+        print(f"{hold} of {len(names)} models hold.")
+        if hold < len(names):
+            said = [
+                f"{why}: {', '.join(those)}" for why, those in failed.items() if those
+            ]
+            raise ZooError(f"{'; '.join(said)}.")

@@ -89,7 +89,8 @@ def test_the_same_command_gives_the_same_numbers_and_picture(tmp_path):
 def test_training_gives_the_same_numbers_again(tmp_path):
     words = ["--quick", "--seed", "3"]
     numbers = [
-        run("perceptron", tmp_path / name, *words)["numbers"] for name in ("a", "b")
+        run("smallest_perceptron", tmp_path / name, *words)["numbers"]
+        for name in ("a", "b")
     ]
     for each in numbers:
         del each["seconds"]

@@ -209,7 +209,7 @@ def test_two_processes_do_not_harm_each_other(tmp_path):
     shapes.write_official_file(tmp_path / "mirror" / shapes.NAME)
     env = {
         **os.environ,
-        "ZOO_SHAPES_SLEEP": "0.4",
+        "ZOO_SHAPES_SLEEP": "0.2",
         "ZOO_MIRROR": str(tmp_path / "mirror"),
     }
     words = [sys.executable, "-c", LOAD, str(tmp_path / "data")]

@@ -256,6 +256,8 @@ def test_verify_needs_the_data_of_the_card(folder, only_the_sample, capsys):
     path.write_text(json.dumps(known))
     code, _, err = call(capsys, "verify", "fashion_mnist_tiny")
     assert code == 2 and "not here as the model was measured" in err
+    assert "error: not measured: fashion_mnist_tiny." in err
+    assert "do not hold" not in err
 
 
 @pytest.mark.parametrize("told, holds", [([0.0, 0.4], True), ([0.9, 0.902], False)])

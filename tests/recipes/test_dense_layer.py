@@ -50,5 +50,5 @@ def test_it_runs_on_the_sample(tmp_path, monkeypatch, capsys, only_the_sample):
     monkeypatch.setattr(row, "fresh_answers", lambda models, asked, folder: [
         [np.array(model(asked))] * 2 for model in models
     ])  # fmt: skip
-    metrics = check("dense_layer", tmp_path, monkeypatch, capsys)
+    metrics = check("dense_layer", tmp_path, monkeypatch, capsys, on_sample=True)
     assert metrics["data"]["train"] == row.STEPS * row.BATCH

@@ -16,7 +16,7 @@ def test_the_row(tmp_path, monkeypatch, capsys):
 
 def test_it_runs_with_the_sample_alone(tmp_path, monkeypatch, capsys, only_the_sample):
     words = ["--quick", "--limit", "300", "--epochs", "1", "--cnn-epochs", "1"]
-    check("digits", tmp_path, monkeypatch, capsys, *words)
+    check("digits", tmp_path, monkeypatch, capsys, *words, on_sample=True)
 
 
 def test_a_cell_is_ink_where_its_area_is_a_quarter_ink():

@@ -19,7 +19,7 @@ def test_the_row(tmp_path, monkeypatch, capsys):
 def test_it_runs_on_the_sample(tmp_path, monkeypatch, capsys):
     words = ["--quick", "--epochs", "2", "--images", "100", "--units", "8"]
     words += ["--data-dir", tmp_path / "data"]
-    check("random_labels", tmp_path, monkeypatch, capsys, *words)
+    check("random_labels", tmp_path, monkeypatch, capsys, *words, on_sample=True)
 
 
 def test_labels_by_lot_have_nothing_to_do_with_the_true_ones():

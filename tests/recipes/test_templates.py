@@ -15,7 +15,8 @@ def test_the_row(tmp_path, monkeypatch, capsys):
 
 def test_it_runs_with_the_sample_alone(tmp_path, monkeypatch, capsys, only_the_sample):
     words = "--quick --limit 200 --linear-epochs 1 --mlp-epochs 1 --cnn-epochs 1"
-    metrics = check("templates", tmp_path, monkeypatch, capsys, *words.split())
+    words = words.split()
+    metrics = check("templates", tmp_path, monkeypatch, capsys, *words, on_sample=True)
     assert metrics["numbers"]["inputs"]["mean"] == 784
 
 
