@@ -5,8 +5,8 @@ Fashion-MNIST, chooses the epoch on another 1,000 and evaluates it once on the 1
 the test set:
 
     model         parameters  test accuracy    training
-    fine-tuned        96,154  85.82 ± 0.48 %       22 s
-    from-scratch      96,154  84.90 ± 0.54 %       22 s
+    fine-tuned        96,154  85.79 ± 0.39 %       63 s
+    from-scratch      96,154  84.27 ± 0.51 %       63 s
 
 `fine-tuned` begins with the weights of `cifar10_resnet100k`, learned from photographs
 in colour; of grey pictures a pixel has the same value in all three colours, so the
@@ -15,7 +15,7 @@ weights. Each has the learning rate that was best for it, without the test set: 
 `docs/pretrained.md`.
 
 Accuracy: mean ± standard deviation over seeds 0 to 4, each of which picks images of
-its own. Training: median seconds on two CPU cores (AMD EPYC).
+its own. Training: median seconds on one core of an Intel Xeon.
 `python benchmarks/claims.py fine_tuning` measures it again.
 """
 
