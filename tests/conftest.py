@@ -17,11 +17,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def pytest_xdist_auto_num_workers(config):
-    """Run all the tests in three processes, and those that are named in this one.
-
-    Two cores have time for a third: many tests wait for processes of their own.
-    """
-    return 3 if config.args_source is config.ArgsSource.TESTPATHS else 0
+    """Run all the tests in two processes, and those that are named in this one."""
+    return 2 if config.args_source is config.ArgsSource.TESTPATHS else 0
 
 
 @pytest.fixture(autouse=True)
